@@ -1,0 +1,161 @@
+// Package exchange is the wire between peers: a small framed control channel over
+// mutual TLS for each pair of hosts (bitmaps, haves, signed digests, cancel, ping),
+// and framed TCP data connections on which pieces are asked for and answered by
+// sendfile. Both arrive at one port; the first byte tells them apart.
+package exchange
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/trust"
+)
+
+// Transport is the one door to the network. TCP implements it, and a virtual
+// network for tests. Methods may be called concurrently.
+type Transport interface {
+	// Dial connects to addr (host:port). It returns when connected or when ctx ends.
+	Dial(ctx context.Context, addr string) (net.Conn, error)
+	// Listen accepts connections at addr until the listener is closed.
+	Listen(addr string) (net.Listener, error)
+}
+
+// Message is one control message: Bitmap, Have, Digests, Revoke, Leave, Free, Cancel, Ping or Pong.
+type Message interface{ isMessage() }
+
+// Bitmap says that the sender takes part in a task and holds these pieces. It is
+// sent when a link comes up, when a task is joined, and when the geometry becomes
+// known. Geometry is zero and Have nil while the sender does not know the size.
+type Bitmap struct {
+	Task     p2p.TaskID
+	Geometry p2p.Geometry
+	Have     *p2p.PieceSet
+}
+
+// Have says that the sender holds these pieces now, too. The digests of all of
+// them were sent before on the same link, or came from the receiver.
+type Have struct {
+	Task   p2p.TaskID
+	Pieces []p2p.Piece
+}
+
+// Digests relays a signed batch.
+type Digests struct{ Batch trust.Batch }
+
+// Revoke relays a revocation.
+type Revoke struct{ Revocation trust.Revocation }
+
+// Leave says that the sender no longer holds a task.
+type Leave struct{ Task p2p.TaskID }
+
+// Free says that a host which answered Busy would serve now.
+type Free struct{}
+
+// Cancel withdraws a request that is not answered yet; its answer will be StatusCancelled or the piece.
+type Cancel struct{ ID uint32 }
+
+// Ping asks for a Pong with the same nonce. Exchange answers and sends them itself; a link
+// on which nothing came for Config.IdleTimeout is closed.
+type Ping struct{ Nonce uint64 }
+
+// Pong answers Ping.
+type Pong struct{ Nonce uint64 }
+
+func (Bitmap) isMessage()  {}
+func (Have) isMessage()    {}
+func (Digests) isMessage() {}
+func (Revoke) isMessage()  {}
+func (Leave) isMessage()   {}
+func (Free) isMessage()    {}
+func (Cancel) isMessage()  {}
+func (Ping) isMessage()    {}
+func (Pong) isMessage()    {}
+
+// AnyPiece as Request.First leaves the choice to the server: a seed answers with the
+// piece it has sent least of those that the asker lacks.
+const AnyPiece = ^p2p.Piece(0)
+
+// Request asks for a run of pieces of a task. Each piece is answered by a reply of its own.
+type Request struct {
+	ID     uint32 // chosen by the asker, unique on its connection
+	Task   p2p.TaskID
+	First  p2p.Piece
+	Count  uint16 // pieces, at least 1; 1 with AnyPiece
+	Offset uint32 // bytes to skip in the first piece, to resume it
+	Class  p2p.Class
+}
+
+// Status is how a request was answered.
+type Status uint8
+
+const (
+	StatusOK        Status = iota // the bytes follow
+	StatusBusy                    // no upload slot now; a Free follows on the link when there is one
+	StatusNotHeld                 // the server does not hold the piece
+	StatusNoFresh                 // AnyPiece: every piece that the asker lacks was sent to somebody already
+	StatusCancelled               // withdrawn by Cancel
+	StatusRefused                 // the server does not exchange this task with the asker
+)
+
+// Reply is the header of an answer. With StatusOK, Length bytes follow, beginning
+// Offset bytes into Piece.
+type Reply struct {
+	ID     uint32
+	Status Status
+	Piece  p2p.Piece
+	Offset uint32
+	Length uint32
+}
+
+// Answer is what a Handler lets be sent: File from Start for Length bytes, or the
+// same bytes from Reader where File is nil. Done is called once, when the bytes are
+// sent or sending failed, with the number sent.
+type Answer struct {
+	Status Status
+	Piece  p2p.Piece
+	File   *os.File
+	Reader io.ReaderAt
+	Start  int64 // in the file, in bytes
+	Length int64 // bytes; from Start to the end of the piece
+	Done   func(sent int64, err error)
+}
+
+// Handler is what a node does with what arrives. Methods of different links are
+// called concurrently; those of one link one after the other, Connected first and
+// Disconnected last. A link that replaces another of the same host is announced
+// after the old one's Disconnected.
+type Handler interface {
+	Connected(l Link)
+	// Received takes one message. An error closes the link.
+	Received(l Link, m Message) error
+	Disconnected(l Link, err error)
+	// Serve answers one piece of a request of a host that has a link. It must not
+	// block: where there is no slot it says StatusBusy.
+	Serve(from p2p.HostID, r Request) Answer
+}
+
+// Link is the control channel to one host.
+type Link interface {
+	// Host is the peer's identity, from its certificate.
+	Host() p2p.HostID
+	// Send queues a message and returns at once. What cannot be delivered closes the
+	// link; a peer that does not read has its link closed when the queue is full.
+	Send(m Message)
+	// Close closes the link; Disconnected follows.
+	Close()
+}
+
+// Stream is a data connection to one host. Requests are answered in order; Send and
+// Next may be called concurrently with each other.
+type Stream interface {
+	// Send asks. It returns when the request is written.
+	Send(r Request) error
+	// Next reads the next reply. With StatusOK the reader gives the reply's bytes and
+	// must be read to its end before Next is called again.
+	Next() (Reply, io.Reader, error)
+	// Close ends the connection at once; what is on its way is lost.
+	Close() error
+}
