@@ -1,0 +1,123 @@
+# Targets are described by `make help`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+MODULE := github.com/darter-p2p/darter
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w $(if $(wildcard internal/version),-X $(MODULE)/internal/version.Version=$(VERSION))
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+TOOLS := integration/tools
+CHECK_TOOLS := golangci-lint buf protoc-gen-go protoc-gen-go-grpc
+TEST_TOOLS := containerd crane crictl nerdctl
+# What tests and demo need from Debian. gcc is for the race detector.
+DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry
+
+# with_tools builds tools and puts their folders in front of PATH, for the rest of the recipe line.
+with_tools = DARTER_TOOLS_PATH=$$($(TOOLS)/build.sh $(1) | paste -sd:) && \
+	export DARTER_TOOLS_PATH PATH="$$DARTER_TOOLS_PATH:$$PATH"
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build all commands into bin/
+	$(GOBUILD) -o bin/ ./cmd/...
+
+.PHONY: tools
+tools: ## build the tools, install Debian packages, print the tools' folders
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@$(TOOLS)/build.sh $(CHECK_TOOLS) $(TEST_TOOLS)
+
+.PHONY: generate
+generate: ## regenerate api/ from its .proto files
+	@$(call with_tools,$(CHECK_TOOLS)) && buf generate
+
+.PHONY: api-baseline
+api-baseline: ## take the present api/ as what `make check` compares with
+	@$(call with_tools,buf) && buf build -o api/baseline.binpb
+
+# --- check -------------------------------------------------------------------
+
+CHECKS := check-format check-mod check-proto check-lint check-arch check-build check-fuzz
+
+.PHONY: check
+check: ## every check that is not a test; FUZZTIME=30s each fuzz target
+	@for step in $(CHECKS); do \
+		start=$$SECONDS; echo "== $$step"; $(MAKE) $$step; echo "== $$step: $$((SECONDS - start)) s"; \
+	done
+
+.PHONY: $(CHECKS)
+check-format: # gofmt
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs -r ls 2>/dev/null | xargs -r gofmt -l); \
+	if [ -n "$$bad" ]; then echo "not formatted:"; echo "$$bad"; exit 1; fi
+
+check-mod: # go.mod and go.sum are tidy
+	@go mod tidy -diff
+
+check-proto: # lint, compatibility, and generated code is up to date
+	@$(call with_tools,$(CHECK_TOOLS)) && buf lint && buf format -d --exit-code && \
+	buf breaking --against api/baseline.binpb && \
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && buf generate -o "$$out" && \
+	list() { (cd "$$1" && find . -name '*.pb.go' | sort | xargs -r sha256sum); } && \
+	if ! diff <(list api) <(list "$$out/api"); then echo "generated code is not up to date: make generate"; exit 1; fi
+
+check-lint: # golangci-lint
+	@$(call with_tools,golangci-lint) && golangci-lint run ./...
+
+check-arch: # imports, package comments and names
+	@go test -count=1 ./integration/arch
+
+check-build: # both platforms, without cgo
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o "$$out/" ./cmd/...; done
+
+check-fuzz: # every fuzz target for a short time
+	@FUZZTIME=$${FUZZTIME:-30s} $(TOOLS)/fuzz.sh
+
+# --- test --------------------------------------------------------------------
+
+# The simulation and the power-cut suite are long computations in one goroutine:
+# the race detector has nothing to find there and makes them ten times slower.
+.PHONY: test
+test: ## all tests; lists those that were skipped and why
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@$(call with_tools,$(TEST_TOOLS)) && \
+	run() { go test -json -count=1 "$$@" || failed=1; } && { \
+		failed=0; \
+		run -race $$(go list ./... | grep -vE '/(integration/swarmsim|p2p/store)(/|$$)'); \
+		run -race -skip PowerCut ./p2p/store/...; \
+		run -run PowerCut ./p2p/store/...; \
+		if [ -d integration/swarmsim ]; then run ./integration/swarmsim/...; fi; \
+		exit $$failed; \
+	} | go run ./$(TOOLS)/skips
+
+.PHONY: demo
+demo: build ## the whole system on this machine
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@$(call with_tools,$(TEST_TOOLS)) && go run ./integration/demo
+
+# --- long runs ---------------------------------------------------------------
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME=10m; FUZZ=<regexp> selects
+	@FUZZTIME=$${FUZZTIME:-10m} $(TOOLS)/fuzz.sh
+
+STRESS_COUNT ?= 20
+PKG ?= ./...
+.PHONY: stress
+stress: ## tests of PKG=./... again and again, STRESS_COUNT=20 times, with the race detector
+	@$(call with_tools,$(TEST_TOOLS)) && go test -race -failfast -timeout 60m -count=$(STRESS_COUNT) $(PKG)
+
+# bench-% runs the benchmarks whose name matches, bench-. all of them.
+bench-%: ## benchmarks whose name matches %
+	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) && \
+	go test -run '^$$' -bench '$*' -benchmem -count=$${BENCH_COUNT:-3} $$dirs
+
+.PHONY: clean
+clean: ## remove bin/; the tools stay in their cache
+	rm -rf bin
