@@ -1,0 +1,57 @@
+package download
+
+import (
+	"errors"
+	"time"
+)
+
+// Config holds the limits of a Core.
+type Config struct {
+	// Slots is how many neighbours the host downloads from at a time. More than its
+	// upload slots starves its neighbours.
+	Slots int
+	// Depth is how many requests are outstanding at one neighbour: one that is being
+	// answered, and those that hide the round trip.
+	Depth int
+	// BusyFor is how long a neighbour that answered busy is left alone unless it
+	// says that it is free.
+	BusyFor time.Duration
+	// LateFactor is how many times the expected time of a piece may pass before it is
+	// asked of another neighbour too.
+	LateFactor float64
+	// LateMin is the least time before a piece counts as late.
+	LateMin time.Duration
+	// StallAfter is how long a neighbour may take over a piece at all before its
+	// stream is dropped and the neighbour reported.
+	StallAfter time.Duration
+	// Endgame is the number of missing pieces at which late ones are re-requested at
+	// a third of LateFactor.
+	Endgame int
+	// RepeatAfter is how long a piece that no other neighbour holds may be missing,
+	// with a slot idle, before a seed is asked for it by name.
+	RepeatAfter time.Duration
+}
+
+// Default returns the limits measured to be best on equal links.
+func Default() Config {
+	return Config{
+		Slots: 2, Depth: 2, BusyFor: 200 * time.Millisecond,
+		LateFactor: 6, LateMin: 100 * time.Millisecond, StallAfter: 10 * time.Second,
+		Endgame: 4, RepeatAfter: 20 * time.Millisecond,
+	}
+}
+
+// Validate reports the first field that is out of range.
+func (c Config) Validate() error {
+	switch {
+	case c.Slots < 1 || c.Slots > 64:
+		return errors.New("download slots: want 1 to 64")
+	case c.Depth < 1 || c.Depth > 16:
+		return errors.New("download depth: want 1 to 16")
+	case c.LateFactor <= 1:
+		return errors.New("download late factor: want more than 1")
+	case c.StallAfter <= 0:
+		return errors.New("download stall time: want more than 0")
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+package download
+
+import (
+	"math"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/picker"
+)
+
+// Poll says what to do now. It is called after events, and at least every
+// quarter of an expected piece time while requests are outstanding.
+func (c *Core) Poll(now time.Time) Output {
+	c.findLate(now)
+	c.askUrgent(now)
+	c.deepen(now)
+	c.spread(now)
+	out := c.out
+	c.out, c.spare = Output{Asks: c.spare.Asks[:0], Abandon: c.spare.Abandon[:0], Finished: c.spare.Finished[:0]}, out
+	return out
+}
+
+// findLate takes the slot of a neighbour that is overdue away from it, and opens the
+// pieces it owes for others to bring.
+func (c *Core) findLate(now time.Time) {
+	for i := 0; i < len(c.busy); i++ {
+		h := c.busy[i]
+		r := h.requests[0]
+		took := now.Sub(r.since)
+		if took > c.cfg.StallAfter || h.late && c.held(h) {
+			c.abandon(now, h)
+			i--
+			continue
+		}
+		if !h.late && took > c.lateAfter(r) {
+			h.late, h.slow = true, true
+			for _, q := range h.requests {
+				if q.known {
+					q.peer.task.reopen(q.Piece, false)
+				}
+			}
+		}
+	}
+}
+
+// held reports whether everything asked of h came from elsewhere meanwhile.
+func (c *Core) held(h *host) bool {
+	for _, r := range h.requests {
+		if !r.known || !r.peer.task.have.Has(r.Piece) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) lateAfter(r *request) time.Duration {
+	t := r.peer.task
+	expected := c.expect(t)
+	if expected == 0 {
+		return c.cfg.StallAfter
+	}
+	factor := c.cfg.LateFactor
+	if t.have.Len()-t.have.Count() <= c.cfg.Endgame {
+		factor /= 3
+	}
+	return max(c.cfg.LateMin, time.Duration(factor*float64(expected)))
+}
+
+// abandon drops everything asked of h, and leaves it alone for a while.
+func (c *Core) abandon(now time.Time, h *host) {
+	h.busyUntil = now.Add(10 * c.cfg.BusyFor)
+	for len(h.requests) > 0 {
+		c.finish(h.requests[len(h.requests)-1])
+	}
+	c.out.Abandon = append(c.out.Abandon, h.id)
+}
+
+// askUrgent asks for the pieces that a reader is blocked on, of the neighbour with
+// the best pace, whatever slots are taken.
+func (c *Core) askUrgent(now time.Time) {
+	for _, t := range c.order {
+		for _, rd := range t.readers {
+			if rd.class != p2p.Urgent {
+				continue
+			}
+			for p := rd.pos; p < rd.end && p < rd.pos+2; p++ {
+				if !t.open.Has(p) {
+					continue
+				}
+				if best := c.bestHolder(now, t, p); best != nil {
+					c.ask(now, best, p, false, p2p.Urgent)
+				}
+			}
+		}
+	}
+}
+
+func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
+	var best *peer
+	least := math.Inf(1)
+	for _, p := range t.peers {
+		if !p.set.Has(piece) || now.Before(p.host.busyUntil) || len(p.host.requests) >= c.cfg.Depth {
+			continue
+		}
+		cost := p.host.pace.mean * float64(1+len(p.host.requests))
+		if p.host.slow {
+			cost += 1
+		}
+		if p.seed { // its uplink is everybody's
+			cost *= 2
+		}
+		if cost < least {
+			best, least = p, cost
+		}
+	}
+	return best
+}
+
+// deepen keeps the requests queued at the neighbours that are answering, so that no
+// round trip lies between two pieces.
+func (c *Core) deepen(now time.Time) {
+	for _, h := range c.busy {
+		if h.late || !h.requests[0].known || now.Before(h.busyUntil) {
+			continue
+		}
+		for len(h.requests) < c.cfg.Depth && c.askHost(now, h) {
+		}
+	}
+}
+
+// askHost asks h for one more piece of the first task that it can serve.
+func (c *Core) askHost(now time.Time, h *host) bool {
+	for _, t := range c.order {
+		if t.open.Count() == 0 {
+			continue
+		}
+		if p := t.peer(h.id); p != nil && c.askPeer(now, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// askPeer asks p for the next piece by the policy; a seed chooses itself.
+func (c *Core) askPeer(now time.Time, p *peer) bool {
+	if p.seed {
+		return c.askFresh(now, p)
+	}
+	piece, ok := c.pick(p)
+	if ok {
+		c.ask(now, p, piece, false, p2p.Window)
+	}
+	return ok
+}
+
+func (c *Core) askFresh(now time.Time, p *peer) bool {
+	if p.noFresh || !picker.Any(p.task.open, p.set) {
+		return false
+	}
+	c.ask(now, p, 0, true, p2p.Window)
+	return true
+}
+
+func (c *Core) pick(p *peer) (p2p.Piece, bool) {
+	t := p.task
+	if c.rng.IntN(2) == 0 {
+		return picker.Rarest(c.rng, t.open, p.set, t.avail)
+	}
+	return picker.InOrder(t.open, p.set, t.position(c))
+}
+
+// position is where the next piece in order is looked for: at one of the readers.
+func (t *task) position(c *Core) p2p.Piece {
+	if len(t.readers) == 0 {
+		return 0
+	}
+	return t.readers[c.rng.IntN(len(t.readers))].pos
+}
+
+// spread opens streams to further neighbours while slots are free.
+func (c *Core) spread(now time.Time) {
+	for _, t := range c.order {
+		for c.streams() < c.cfg.Slots && t.open.Count() > 0 {
+			if !c.askAnybody(now, t) {
+				break
+			}
+		}
+	}
+}
+
+func (c *Core) streams() int {
+	n := 0
+	for _, h := range c.busy {
+		if !h.late {
+			n++
+		}
+	}
+	return n
+}
+
+// askAnybody starts a stream for t: with a neighbour that holds an open piece, else
+// with a seed for a fresh piece, else, when that has been all there is for a while,
+// with a seed for a piece that it sent to somebody before.
+func (c *Core) askAnybody(now time.Time, t *task) bool {
+	for _, slow := range [...]bool{false, true} {
+		if p := c.choose(t, func(p *peer) bool {
+			return !p.seed && p.host.slow == slow && c.ready(now, p) && picker.Any(t.open, p.set)
+		}); p != nil {
+			t.idle = time.Time{}
+			return c.askPeer(now, p)
+		}
+	}
+	if p := c.choose(t, func(p *peer) bool { return p.seed && !p.noFresh && c.ready(now, p) && picker.Any(t.open, p.set) }); p != nil {
+		return c.askFresh(now, p)
+	}
+	p := c.choose(t, func(p *peer) bool { return p.seed && c.ready(now, p) && picker.Any(t.open, p.set) })
+	if p == nil {
+		return false
+	}
+	if t.idle.IsZero() {
+		t.idle = now
+	}
+	if t.othersLoading() && now.Sub(t.idle) < max(c.cfg.RepeatAfter, 2*c.expect(t)) {
+		return false
+	}
+	piece, ok := c.pick(p)
+	if ok {
+		c.ask(now, p, piece, false, p2p.Window)
+	}
+	return ok
+}
+
+// othersLoading reports whether a neighbour that is no seed is still incomplete, so
+// that what a seed sent to somebody may yet come from there.
+func (t *task) othersLoading() bool {
+	for _, p := range t.peers {
+		if !p.seed && !p.set.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// ready reports whether a stream to p's host may be started.
+func (c *Core) ready(now time.Time, p *peer) bool {
+	return len(p.host.requests) == 0 && !now.Before(p.host.busyUntil)
+}
+
+// choose returns a random one of the peers that pass, nil if none does.
+func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
+	n := len(t.peers)
+	if n == 0 {
+		return nil
+	}
+	start := c.rng.IntN(n)
+	for k := range n {
+		if p := t.peers[(start+k)%n]; pass(p) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, class p2p.Class) {
+	c.next++
+	r := &request{
+		Ask:  Ask{ID: c.next, Host: p.host.id, Task: p.task.id, Piece: piece, Any: seedChooses, Class: class},
+		peer: p, known: !seedChooses, since: now,
+	}
+	c.reqs[r.ID] = r
+	if len(p.host.requests) == 0 {
+		c.busy = append(c.busy, p.host)
+	}
+	p.host.requests = append(p.host.requests, r)
+	if r.known {
+		p.task.open.Remove(piece)
+	}
+	c.out.Asks = append(c.out.Asks, r.Ask)
+}

@@ -1,0 +1,166 @@
+package download
+
+import (
+	"slices"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/picker"
+)
+
+// ReaderID names a reader of a task; the shell chooses it.
+type ReaderID uint64
+
+// task is one download.
+type task struct {
+	id       p2p.TaskID
+	geometry p2p.Geometry
+	have     *p2p.PieceSet
+	known    *p2p.PieceSet // pieces whose digest is known
+	wanted   *p2p.PieceSet
+	open     *p2p.PieceSet // wanted, known, not held and not on its way
+	avail    picker.Availability
+	peers    []*peer
+	readers  []*reader
+	finished bool
+	idle     time.Time // since when a slot has been free for which only a repeat of a seed is left; zero = not now
+}
+
+// peer is a neighbour in one task.
+type peer struct {
+	task    *task
+	host    *host
+	set     *p2p.PieceSet
+	seed    bool
+	noFresh bool // a seed that said so, and has got nothing new since
+}
+
+// weight is what a peer counts for in rarity: a seed holds everything and says nothing.
+func (p *peer) weight() int {
+	if p.seed {
+		return 0
+	}
+	return 1
+}
+
+// reader is a consumer that reads [pos, end) in order.
+type reader struct {
+	id       ReaderID
+	pos, end p2p.Piece
+	class    p2p.Class
+}
+
+// Add begins a task that holds the pieces of have already; nothing is wanted yet.
+func (c *Core) Add(id p2p.TaskID, g p2p.Geometry, have *p2p.PieceSet) {
+	if c.tasks[id] != nil {
+		return
+	}
+	n := g.Pieces()
+	t := &task{
+		id: id, geometry: g, have: have.Clone(), known: p2p.NewPieceSet(n), wanted: p2p.NewPieceSet(n),
+		open: p2p.NewPieceSet(n), avail: make(picker.Availability, n), finished: have.Full(),
+	}
+	c.tasks[id] = t
+	c.order = append(c.order, t)
+}
+
+// Remove ends a task; what was asked for it is forgotten.
+func (c *Core) Remove(id p2p.TaskID) {
+	t := c.tasks[id]
+	if t == nil {
+		return
+	}
+	for len(t.peers) > 0 {
+		c.NeighbourGone(id, t.peers[0].host.id)
+	}
+	delete(c.tasks, id)
+	c.order = slices.DeleteFunc(c.order, func(o *task) bool { return o == t })
+}
+
+// Want asks for the pieces [first, end) of a task.
+func (c *Core) Want(id p2p.TaskID, first, end p2p.Piece) {
+	if t := c.tasks[id]; t != nil {
+		t.wanted.AddRange(first, end)
+		t.openRange(first, end)
+	}
+}
+
+// Known says that the digests of the pieces [first, end) are known, so that they can
+// be verified when they come.
+func (c *Core) Known(id p2p.TaskID, first, end p2p.Piece) {
+	t := c.tasks[id]
+	if t == nil {
+		return
+	}
+	for p := first; p < end; p++ {
+		if t.known.Add(p) && t.wanted.Has(p) && !t.have.Has(p) && !c.asked(t, p) {
+			t.open.Add(p)
+		}
+	}
+}
+
+// Got says that a piece came by another way: read from the origin by this host.
+func (c *Core) Got(id p2p.TaskID, piece p2p.Piece) {
+	t := c.tasks[id]
+	if t == nil || !t.hold(piece) {
+		return
+	}
+	t.known.Add(piece)
+	if t.have.Full() && !t.finished {
+		t.finished = true
+		c.out.Finished = append(c.out.Finished, t.id)
+	}
+}
+
+// Read says where a reader is: it needs the pieces [pos, end) in order, pos first.
+func (c *Core) Read(id p2p.TaskID, who ReaderID, pos, end p2p.Piece, class p2p.Class) {
+	t := c.tasks[id]
+	if t == nil {
+		return
+	}
+	i := slices.IndexFunc(t.readers, func(r *reader) bool { return r.id == who })
+	if i < 0 {
+		t.readers = append(t.readers, &reader{id: who})
+		i = len(t.readers) - 1
+	}
+	*t.readers[i] = reader{id: who, pos: pos, end: end, class: class}
+}
+
+// ReaderGone says that a reader reads no more. What it wanted stays wanted.
+func (c *Core) ReaderGone(id p2p.TaskID, who ReaderID) {
+	if t := c.tasks[id]; t != nil {
+		t.readers = slices.DeleteFunc(t.readers, func(r *reader) bool { return r.id == who })
+	}
+}
+
+func (t *task) peer(id p2p.HostID) *peer {
+	for _, p := range t.peers {
+		if p.host.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// openRange opens what of [first, end) is wanted, verifiable and missing. It is
+// called before anything of the range is asked for.
+func (t *task) openRange(first, end p2p.Piece) {
+	for p := first; p < end; p++ {
+		if t.known.Has(p) && !t.have.Has(p) {
+			t.open.Add(p)
+		}
+	}
+}
+
+// hold marks a piece as held and reports whether it was new.
+func (t *task) hold(p p2p.Piece) bool {
+	t.open.Remove(p)
+	return t.have.Add(p)
+}
+
+// reopen opens a piece whose request ended, unless it is held or on its way from elsewhere.
+func (t *task) reopen(p p2p.Piece, asked bool) {
+	if !asked && t.wanted.Has(p) && t.known.Has(p) && !t.have.Has(p) {
+		t.open.Add(p)
+	}
+}
