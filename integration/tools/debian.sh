@@ -11,6 +11,10 @@ main() {
 		echo "usage: debian.sh <package>..." >&2
 		exit 2
 	fi
+	if ! command -v dpkg-query >/dev/null; then
+		echo "debian.sh: not a Debian: see yourself that you have $*" >&2
+		return
+	fi
 	missing "$@"
 	if [ ${#todo[@]} -eq 0 ]; then
 		return

@@ -77,7 +77,9 @@ func (r *report) event(e event) {
 		fmt.Fprint(r.out, e.Output)
 	case "output":
 		if e.Test == "" {
-			fmt.Fprint(r.out, e.Output)
+			if e.Output != "PASS\n" && !strings.HasSuffix(e.Output, "[no test files]\n") {
+				fmt.Fprint(r.out, e.Output)
+			}
 			return
 		}
 		r.pending[key] = append(r.pending[key], e.Output)
@@ -99,10 +101,14 @@ func (r *report) event(e event) {
 // fail prints the output of a failed test; of a failed package, the output of
 // every test in it that did not end.
 func (r *report) fail(key test) {
-	r.failed = append(r.failed, strings.TrimSpace(key.pkg+" "+key.name))
 	if key.name != "" {
+		r.failed = append(r.failed, key.pkg+" "+key.name)
 		r.flush(key)
 		return
+	}
+	inTest := func(line string) bool { return strings.HasPrefix(line, key.pkg+" ") }
+	if !slices.ContainsFunc(r.failed, inTest) {
+		r.failed = append(r.failed, key.pkg) // it did not build, or ended outside a test
 	}
 	var open []test
 	for k := range r.pending {

@@ -14,8 +14,10 @@ const stream = `{"Action":"start","Package":"m/a"}
 {"Action":"output","Package":"m/a","Test":"TestTwo","Output":"    a_test.go:9: no ctr in PATH\n"}
 {"Action":"output","Package":"m/a","Test":"TestTwo","Output":"--- SKIP: TestTwo (0.00s)\n"}
 {"Action":"skip","Package":"m/a","Test":"TestTwo","Elapsed":0}
+{"Action":"output","Package":"m/a","Output":"PASS\n"}
 {"Action":"output","Package":"m/a","Output":"ok  \tm/a\t0.01s\n"}
 {"Action":"pass","Package":"m/a","Elapsed":0.01}
+{"Action":"output","Package":"m/notests","Output":"?   \tm/notests\t[no test files]\n"}
 {"Action":"skip","Package":"m/notests","Elapsed":0}
 `
 
@@ -44,6 +46,7 @@ func TestFailures(t *testing.T) {
 {"Action":"fail","Package":"m/b","Test":"TestBad"}
 {"Action":"output","Package":"m/b","Test":"TestHung","Output":"panic: test timed out\n"}
 {"Action":"fail","Package":"m/b"}
+{"Action":"fail","Package":"m/c"}
 plain words
 `)
 	if ok {
@@ -51,7 +54,7 @@ plain words
 	}
 	for _, want := range []string{
 		"c.go:1: broken\n", "b_test.go:3: wrong\n", "panic: test timed out\n", "plain words\n",
-		"FAIL m/b\nFAIL m/b TestBad\nSKIP m/a TestTwo",
+		"1 tests passed, 2 failed, 1 skipped\nFAIL m/b TestBad\nFAIL m/c\nSKIP m/a TestTwo",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("output lacks %q:\n%s", want, out)
