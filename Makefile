@@ -47,9 +47,12 @@ CHECKS := check-format check-mod check-proto check-lint check-arch check-build c
 
 .PHONY: check
 check: ## every check that is not a test; FUZZTIME=30s each fuzz target
-	@for step in $(CHECKS); do \
-		start=$$SECONDS; echo "== $$step"; $(MAKE) $$step; echo "== $$step: $$((SECONDS - start)) s"; \
-	done
+	@failed=; for step in $(CHECKS); do \
+		start=$$SECONDS; echo "== $$step"; \
+		$(MAKE) $$step || failed+=" $$step"; \
+		echo "== $$step: $$((SECONDS - start)) s"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 .PHONY: $(CHECKS)
 check-format: # gofmt
