@@ -17,7 +17,8 @@ import (
 type Request struct {
 	Origin p2p.Origin
 	// Offset and Length are the range in bytes; Length -1 = to the end. 0, -1 asks
-	// for the whole content without a Range header.
+	// for the whole content without a Range header. A Length that reaches beyond the
+	// end is cut; an Offset at or beyond the end is ErrOutOfRange, a negative one ErrInvalidArgument.
 	Offset, Length int64
 	// Header holds the reader's own headers (Authorization, Accept). Nil asks
 	// anonymously. They never go to another host on a redirect.
@@ -30,7 +31,9 @@ type Response struct {
 	// Size is the size of the whole content in bytes, -1 where it is unknown.
 	Size int64
 	// Offset and Length are what Body holds; an origin that ignores ranges is read
-	// past the offset by the source, so they are always as asked for.
+	// past the offset by the source, so they are always as asked for, cut at the
+	// end of the content. Length is -1 where the size is unknown. A Body that is
+	// shorter than Length ends in io.ErrUnexpectedEOF.
 	Offset, Length int64
 	MediaType      string
 	Digest         string // the registry's Docker-Content-Digest; "" = not said
@@ -38,7 +41,8 @@ type Response struct {
 }
 
 // Source reads an origin. Methods may be called concurrently. They retry nothing
-// but a token that expired. What the origin refused is an *Error.
+// but a token that expired. What the origin refused is an *Error; where the caller's
+// ctx ended the call, it is the ctx's error.
 type Source interface {
 	// Open begins to read. It returns when the first headers are there; ctx bounds the whole read.
 	Open(ctx context.Context, r Request) (*Response, error)
@@ -55,13 +59,16 @@ type Error struct {
 	Body       []byte        // at most 8 KiB of the origin's own words
 	RetryAfter time.Duration // 0 = not said
 	Host       string        // who was asked
-	Err        error         // the cause where there was no answer
+	Err        error         // the cause where there was no answer, or none that can be used
 }
 
 // Error names the host and what it said.
 func (e *Error) Error() string {
-	if e.Status == 0 {
+	switch {
+	case e.Status == 0:
 		return fmt.Sprintf("origin %s: no answer: %v", e.Host, e.Err)
+	case e.Err != nil:
+		return fmt.Sprintf("origin %s: %d %s: %v", e.Host, e.Status, http.StatusText(e.Status), e.Err)
 	}
 	return fmt.Sprintf("origin %s: %d %s", e.Host, e.Status, http.StatusText(e.Status))
 }
