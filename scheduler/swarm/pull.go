@@ -1,0 +1,288 @@
+package swarm
+
+import (
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+)
+
+// pull is the one reading of a task from an origin.
+type pull struct {
+	puller  *peer
+	origin  p2p.Origin
+	started bool         // the origin's first bytes are there
+	since   time.Time    // when the puller was told
+	tried   []p2p.HostID // hosts that were told to read this origin, the puller included
+}
+
+// origin is a place that a joiner named, and what it said when it refused.
+type origin struct {
+	name  p2p.Origin
+	err   p2p.OriginError
+	until time.Time // the refusal stands; zero = it never refused
+}
+
+func (o *origin) failed(now time.Time) bool { return now.Before(o.until) }
+
+// maxOrigins bounds how many origins of a task are remembered.
+const maxOrigins = 4
+
+// addOrigin remembers where a task can be read. Where there are too many, one that
+// refused makes room.
+func (c *Core) addOrigin(t *task, name p2p.Origin) {
+	if name == "" || slices.ContainsFunc(t.origins, func(o origin) bool { return o.name == name }) {
+		return
+	}
+	if len(t.origins) == maxOrigins {
+		i := slices.IndexFunc(t.origins, func(o origin) bool { return o.failed(c.now) })
+		if i < 0 {
+			return
+		}
+		t.origins = slices.Delete(t.origins, i, i+1)
+	}
+	t.origins = append(t.origins, origin{name: name})
+}
+
+// ensurePull has the task read from an origin if somebody wants it, nobody holds
+// it whole and nobody reads it.
+func (c *Core) ensurePull(t *task) {
+	if t.pull != nil || t.count[wanting] == 0 || t.count[complete] > 0 {
+		return
+	}
+	if c.now.Before(c.warm) {
+		t.held = true
+		c.watch(t)
+		return
+	}
+	t.held = false
+	for _, o := range t.origins {
+		if !o.failed(c.now) && c.pullFrom(t, o.name, nil) {
+			return
+		}
+	}
+}
+
+// pullFrom tells the best host that did not try yet to read an origin, and reports
+// whether there is one.
+func (c *Core) pullFrom(t *task, from p2p.Origin, tried []p2p.HostID) bool {
+	h := c.choosePuller(t, tried)
+	if h == nil {
+		return false
+	}
+	s := helping
+	if p := h.peers[t]; p != nil && p.state == wanting {
+		s = wanting
+	}
+	p := c.addPeer(t, h, s)
+	c.startPull(t, &pull{puller: p, origin: from, since: c.now, tried: append(tried, h.ID)})
+	c.emit(h, Pull{Task: t.id, Origin: from, Size: t.size, Token: !h.Seed})
+	p.knows = t.size >= 0
+	c.widen(p)
+	c.gatherWide(p)
+	return true
+}
+
+func (c *Core) startPull(t *task, p *pull) {
+	t.pull = p
+	c.pulls++
+	c.watch(t)
+}
+
+func (c *Core) endPull(t *task) *pull {
+	p := t.pull
+	t.pull = nil
+	c.pulls--
+	return p
+}
+
+// choosePuller returns the live seed that the task falls to, or the next one that
+// did not try, or one of those that want the task, or nil.
+func (c *Core) choosePuller(t *task, tried []p2p.HostID) *host {
+	fit := func(h *host) bool { return !slices.Contains(tried, h.ID) && !c.condemned(t, h.ID) }
+	var best *host
+	var most uint64
+	for _, h := range c.seeds {
+		if w := weight(t.id, h.ID); fit(h) && (best == nil || w > most) {
+			best, most = h, w
+		}
+	}
+	if best != nil || t.count[wanting] == 0 {
+		return best
+	}
+	for _, g := range t.groups {
+		start := c.rng.IntN(len(g.peers))
+		for i := range g.peers {
+			if p := g.peers[(start+i)%len(g.peers)]; p.state == wanting && fit(p.host) {
+				return p.host
+			}
+		}
+	}
+	return nil
+}
+
+// weight is the rendezvous hash of a task and a seed: the task falls to the
+// heaviest, so that a seed that comes or goes moves only its own share.
+func weight(t p2p.TaskID, h p2p.HostID) uint64 {
+	f := fnv.New64a()
+	var buf [p2p.TaskIDLen]byte
+	f.Write(t.AppendBinary(buf[:0]))
+	f.Write([]byte(h))
+	x := f.Sum64() // its high bits barely depend on the last bytes: mix
+	x = (x ^ x>>32) * 0x9e3779b97f4a7c15
+	x = (x ^ x>>29) * 0xbf58476d1ce4e5b9
+	return x ^ x>>32
+}
+
+// widen makes p one of those that many peers take a task from.
+func (c *Core) widen(p *peer) {
+	if p.wide {
+		return
+	}
+	p.wide = true
+	p.task.sources = append(p.task.sources, p)
+	for _, q := range p.edges {
+		c.tellAdd(q, p)
+	}
+}
+
+// gatherWide links a puller or seed to peers of its zone that take the task, at most SeedDegree.
+func (c *Core) gatherWide(p *peer) {
+	g := c.group(p)
+	start := c.rng.IntN(len(g.peers))
+	for i := 0; i < len(g.peers) && len(p.edges) < c.degreeCap(p); i++ {
+		if q := g.peers[(start+i)%len(g.peers)]; q.takes() {
+			c.link(p, q)
+		}
+	}
+	c.bridge(p.task)
+	if len(p.edges) == 0 {
+		c.force(p)
+	}
+	if t := p.task; len(p.edges) == 0 && t.members() > 1 {
+		t.torn = true // everybody is full: the next walk finds a way
+		c.watch(t)
+	}
+}
+
+// offerSeed makes a seed that has just come a neighbour in the tasks that fall to
+// it and that an acting seed reads. It does not read the origin, too.
+func (c *Core) offerSeed(h *host) {
+	var acting []*task
+	for _, t := range c.watched {
+		if t.pull != nil && !t.pull.puller.host.Seed {
+			acting = append(acting, t)
+		}
+	}
+	for _, t := range acting {
+		if c.choosePuller(t, nil) != h {
+			continue
+		}
+		p := c.addPeer(t, h, helping)
+		c.tellSize(p)
+		c.gatherWide(p)
+	}
+}
+
+// pullLost ends a pull whose host is gone, and lets the next host take over.
+func (c *Core) pullLost(t *task, why p2p.OriginError) {
+	p := c.endPull(t)
+	if t.count[wanting] == 0 || t.count[complete] > 0 {
+		return
+	}
+	if len(p.tried) < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tried) {
+		return
+	}
+	c.refuse(t, p.origin, why)
+}
+
+// refuse remembers what an origin said; if no other origin is left, everybody who
+// wants the task is told.
+func (c *Core) refuse(t *task, name p2p.Origin, why p2p.OriginError) {
+	for i := range t.origins {
+		if o := &t.origins[i]; o.name == name {
+			o.err = why
+			o.until = c.now.Add(max(c.cfg.FailureMemory, min(why.RetryAfter, c.cfg.MaxRetryAfter)))
+		}
+	}
+	c.watch(t)
+	c.ensurePull(t)
+	if t.pull != nil {
+		return
+	}
+	for _, g := range t.groups {
+		for _, p := range g.peers {
+			if p.state == wanting {
+				c.emit(p.host, TaskFailed{Task: t.id, Error: why})
+			}
+		}
+	}
+}
+
+// refusal returns why nobody can give a task now, if that is so: nobody holds it,
+// nobody reads it, and no origin is left that did not refuse.
+func (c *Core) refusal(t *task) (p2p.OriginError, bool) {
+	if t.pull != nil || t.count[complete] > 0 || t.held {
+		return p2p.OriginError{}, false
+	}
+	why := p2p.OriginError{Status: 404, Message: "no host holds it and no origin is known"}
+	for i := range t.origins {
+		if o := &t.origins[i]; o.failed(c.now) {
+			why = o.err
+			why.RetryAfter = o.until.Sub(c.now)
+		}
+	}
+	return why, true
+}
+
+func (e PullStarted) apply(c *Core) {
+	p := c.find(e.Task, e.Host)
+	if p == nil {
+		return
+	}
+	t := p.task
+	if t.pull == nil || t.pull.puller != p {
+		c.stopPull(p)
+		return
+	}
+	t.pull.started = true
+	if e.Size >= 0 {
+		p.knows = true
+		c.learnSize(t, e.Size, witnessed)
+	}
+}
+
+// stopPull tells a host that reads the origin unasked to stop.
+func (c *Core) stopPull(p *peer) {
+	c.emit(p.host, Pull{Task: p.task.id, Size: p.task.size, Stop: true})
+}
+
+func (e PullFailed) apply(c *Core) {
+	p := c.find(e.Task, e.Host)
+	if p == nil || p.task.pull == nil || p.task.pull.puller != p {
+		return
+	}
+	t := p.task
+	e.Error.Puller = e.Host
+	if final(e.Error) {
+		was := c.endPull(t)
+		c.refuse(t, was.origin, e.Error)
+	} else {
+		c.pullLost(t, e.Error)
+	}
+	if p.state == helping && !p.gone && (t.pull == nil || t.pull.puller != p) && t.size < 0 {
+		c.removePeer(p) // it got nothing that would help
+	}
+}
+
+// final reports whether asking the origin again through another host is of no use now.
+func final(e p2p.OriginError) bool {
+	switch e.Status {
+	case 401, 403, 404, 410, 429, 451:
+		return true
+	}
+	return e.Status >= 500 && e.RetryAfter > 0
+}
+
+func (e PullDone) apply(c *Core) { Done(e).apply(c) }
