@@ -43,6 +43,9 @@ func (h *Host) StartDocker(ctx context.Context, mirrors ...string) (*Docker, err
 	if reason := NoDocker(); reason != "" {
 		return nil, errors.New(reason)
 	}
+	if err := h.lab.run.removeIfNew("/run/docker/plugins", "/run/docker", "/opt/containerd/bin", "/opt/containerd/lib", "/opt/containerd"); err != nil {
+		return nil, fmt.Errorf("dockerd: %w", err)
+	}
 	d := &Docker{Host: h, socket: filepath.Join(h.Dir, "docker.sock")}
 	config := filepath.Join(h.Dir, "docker.json") // else /etc/docker/daemon.json
 	if err := os.WriteFile(config, []byte("{}\n"), 0o644); err != nil {

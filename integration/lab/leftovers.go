@@ -10,7 +10,7 @@ import (
 
 // Leftovers lists in words what the machine still has of this run: processes,
 // mounts, loop devices, namespaces, folders. After Close it must be empty.
-func (l *Lab) Leftovers() []string { return leftovers(l.run.id, l.run.data) }
+func (l *Lab) Leftovers() []string { return leftovers(l.run.id, append(l.run.outside, l.run.data)...) }
 
 // leftovers looks for a run's remains in another way than sweep.sh does, for it
 // is what proves that script. More folders may be given.

@@ -28,6 +28,8 @@ const (
 	lockFile = "lock"
 	// dataFile names the run's folder for data.
 	dataFile = "data"
+	// rmdirFile lists folders outside of the run that go with it if they are empty.
+	rmdirFile = "rmdir"
 )
 
 // sweepScript removes one run. It is the only way a run is removed: Close, the
@@ -41,6 +43,8 @@ type run struct {
 	id   string
 	dir  string // /run/<id>
 	data string
+
+	outside []string // folders that removeIfNew found to be absent
 
 	once    sync.Once
 	watcher *exec.Cmd
@@ -80,6 +84,19 @@ func newRun(dataParent string) (*run, error) {
 
 // netns is the name of the namespace of one host of the run.
 func (r *run) netns(host string) string { return r.id + "." + host }
+
+// removeIfNew names folders that a program will make at fixed places, whatever
+// its flags. Those that are not there yet are removed with the run if they are
+// empty then. Inner folders come first.
+func (r *run) removeIfNew(folders ...string) error {
+	for _, folder := range folders {
+		if _, err := os.Lstat(folder); errors.Is(err, os.ErrNotExist) {
+			r.outside = append(r.outside, folder)
+		}
+	}
+	list := strings.Join(r.outside, "\n") + "\n"
+	return os.WriteFile(filepath.Join(r.dir, rmdirFile), []byte(list), 0o644)
+}
 
 // remove lets the watcher remove the run and waits for it.
 func (r *run) remove() error {

@@ -49,4 +49,5 @@ for ns in /run/netns/"$id".*; do
 	[ -e "$ns" ] && ip netns del "${ns##*/}"
 done
 [ -z "$(owned)$(below)" ] || { echo "processes or mounts are left"; exit 1; }
+[ -e "$run/rmdir" ] && xargs -r rmdir <"$run/rmdir" 2>/dev/null
 rm -rf --one-file-system "$data" && rm -rf --one-file-system "$run"
