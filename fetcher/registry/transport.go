@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Idle connections kept for the next request: enough for the parallel range reads of a seed.
+const (
+	idlePerHost = 16
+	idleInAll   = 128
+	idleFor     = 60 * time.Second
+)
+
+// newTransport returns a transport of HTTP/1.1: one connection per stream keeps
+// large bodies apart, where HTTP/2 would share one window among them.
+func newTransport(l Limits, conf *tls.Config, proxy proxyFunc) *http.Transport {
+	if conf == nil {
+		conf = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	dialer := &net.Dialer{Timeout: l.DialTimeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 proxy,
+		DialContext:           GuardDial(dialer.DialContext),
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   l.TLSTimeout,
+		ResponseHeaderTimeout: l.HeaderTimeout,
+		MaxIdleConns:          idleInAll,
+		MaxIdleConnsPerHost:   idlePerHost,
+		IdleConnTimeout:       idleFor,
+		DisableCompression:    true,
+		ReadBufferSize:        64 << 10,
+	}
+}
+
+// errUnreachable is wrapped where a server points to an address it has no business with.
+var errUnreachable = errors.New("a remote server may not point to this address")
+
+// reach says to which addresses a server may send us with a redirect or a token realm.
+type reach struct {
+	target              string // host:port of the request
+	loopback, linkLocal bool
+}
+
+type reachKey struct{}
+
+// reachOf returns the bounds of what ep may point to: nothing on loopback unless it
+// is there itself, nothing link-local (cloud metadata lives there) unless it is too.
+func reachOf(ep *Endpoint) reach {
+	ip, _ := literal(ep.URL.Hostname())
+	return reach{loopback: isLoopback(ep.URL.Host), linkLocal: ip.IsValid() && isLinkLocal(ip)}
+}
+
+// bind returns a ctx for a request to u, or an error if u is out of reach by its name.
+// Names that resolve to such addresses are caught by GuardDial.
+func (r reach) bind(ctx context.Context, u *url.URL) (context.Context, error) {
+	host := u.Hostname()
+	if ip, ok := literal(host); ok {
+		if err := r.check(ip); err != nil {
+			return nil, fmt.Errorf("%s: %w", clip(u.Host), err)
+		}
+	} else if isLoopback(host) && !r.loopback {
+		return nil, fmt.Errorf("%s: %w", clip(u.Host), errUnreachable)
+	}
+	r.target = net.JoinHostPort(host, portOf(u))
+	return context.WithValue(ctx, reachKey{}, r), nil
+}
+
+func (r reach) check(ip netip.Addr) error {
+	ip = ip.Unmap()
+	switch {
+	case isLinkLocal(ip) && !r.linkLocal:
+		return errUnreachable
+	case (ip.IsLoopback() || ip.IsUnspecified()) && !r.loopback:
+		return errUnreachable
+	case ip.IsMulticast():
+		return errUnreachable
+	}
+	return nil
+}
+
+// Dial makes a connection, as http.Transport's DialContext does.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// GuardDial refuses connections to loopback and link-local addresses for requests to
+// where a remote server pointed (a redirect, a token realm). A Transport of an
+// Endpoint made elsewhere should dial with it. Connections to a proxy are let through.
+func GuardDial(dial Dial) Dial {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		r, ok := ctx.Value(reachKey{}).(reach)
+		if !ok || r.target != addr {
+			return conn, nil
+		}
+		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+			if err := r.check(tcp.AddrPort().Addr()); err != nil {
+				_ = conn.Close()
+				return nil, fmt.Errorf("%s is %v: %w", addr, tcp.IP, err)
+			}
+		}
+		return conn, nil
+	}
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+func literal(host string) (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return ip.WithZone("").Unmap(), err == nil
+}
+
+func isLinkLocal(ip netip.Addr) bool {
+	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip == metadataV6
+}
+
+// metadataV6 is where EC2 answers for instance metadata over IPv6; it is not link-local.
+var metadataV6 = netip.MustParseAddr("fd00:ec2::254")
+
+// isLoopback reports whether a host, or a host:port, is this machine by its name.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, ok := literal(host)
+	return ok && ip.IsLoopback()
+}
