@@ -91,7 +91,11 @@ func TestNewRemovesDeadRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer next.Close()
+	defer func() {
+		if err := next.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for _, left := range dead.Leftovers() {
 		t.Errorf("left behind: %s", left)
 	}

@@ -35,14 +35,20 @@ func files(roots []string) iter.Seq[source] {
 		for _, root := range roots {
 			stopped := false
 			_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-				if err != nil || !utf8.ValidString(path) {
+				if err != nil {
+					return nil //nolint:nilerr // left out
+				}
+				if !utf8.ValidString(path) {
 					return nil
 				}
 				if !entry.Type().IsRegular() && entry.Type() != fs.ModeSymlink {
 					return nil
 				}
 				info, err := entry.Info()
-				if err != nil || info.Size() > maxFile {
+				if err != nil {
+					return nil //nolint:nilerr // left out
+				}
+				if info.Size() > maxFile {
 					return nil
 				}
 				if !yield(source{path, info}) {

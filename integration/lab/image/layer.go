@@ -85,13 +85,13 @@ func (l *layer) add(prefix string, f source) error {
 	if f.info.Mode()&os.ModeSymlink != 0 {
 		target, err := os.Readlink(f.path)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // left out
 		}
 		return l.header(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777})
 	}
 	content, err := os.ReadFile(f.path)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // left out
 	}
 	return l.write(name, mode, content)
 }
