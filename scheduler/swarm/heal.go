@@ -2,6 +2,18 @@ package swarm
 
 import "slices"
 
+// tear has a task's mesh walked at the next sweep.
+func (c *Core) tear(t *task) {
+	t.torn = true
+	c.watch(t)
+}
+
+// grow has those of a task's peers who have few neighbours given more at the next sweep.
+func (c *Core) grow(t *task) {
+	t.grown = true
+	c.watch(t)
+}
+
 // heal links what a loss has cut off: every peer that takes a task must reach,
 // through others that take it, somebody who holds it or reads it from the origin.
 // Losses are mended at once where a peer has few neighbours left; this walk, once a

@@ -3,9 +3,9 @@ package swarm
 import "slices"
 
 // A joiner takes half of k neighbours by two choices among everybody, so that later
-// joiners bring the mean to k; what lies below k beside them is filled up. Taking
-// all k at once would fill the early peers to their cap and leave the late ones to
-// each other, a chain instead of a random graph.
+// joiners bring the mean to k. Taking all k at once would fill the early peers to
+// their cap and leave the late ones to each other, a chain instead of a random graph.
+// What the last joiners lack of three quarters of k they get from each other, by fillUp.
 
 // neighbours returns k for a task.
 func (c *Core) neighbours(t *task) int {
@@ -26,7 +26,6 @@ func (c *Core) degreeCap(p *peer) int {
 // gather gives a peer of the mesh neighbours until it has at least want, as far as there are any.
 func (c *Core) gather(p *peer, want int) {
 	t := p.task
-	k := c.neighbours(t)
 	c.gatherSources(p)
 	c.gatherRack(p)
 	if g := c.group(p); len(g.peers)-1 <= want {
@@ -34,13 +33,36 @@ func (c *Core) gather(p *peer, want int) {
 			c.link(p, q)
 		}
 	} else {
-		c.gatherRandom(p, g, want, c.degreeCap)
-		c.gatherRandom(p, g, k, func(*peer) int { return k })
+		c.gatherRandom(p, g, want)
 	}
 	c.gatherParts(p)
 	c.bridge(t)
 	if len(p.edges) == 0 {
 		c.force(p)
+	}
+	if len(p.edges) == 0 {
+		c.tear(t) // the next walk finds a way
+	}
+}
+
+// fillUp links the peers of a task that have less than three quarters of k with each other.
+func (c *Core) fillUp(t *task) {
+	least := c.neighbours(t) * 3 / 4
+	for _, g := range t.groups {
+		var poor []*peer
+		for _, p := range g.peers {
+			if p.takes() && !p.wide && len(p.edges) < least {
+				poor = append(poor, p)
+			}
+		}
+		c.rng.Shuffle(len(poor), func(i, j int) { poor[i], poor[j] = poor[j], poor[i] })
+		for i, p := range poor {
+			for j := 1; j < len(poor) && j <= least && len(p.edges) < least; j++ {
+				if q := poor[(i+j)%len(poor)]; len(q.edges) < least {
+					c.link(p, q)
+				}
+			}
+		}
 	}
 }
 
@@ -108,9 +130,8 @@ func sameRack(p *peer) int {
 func inRack(p, q *peer) bool { return p.host.rack != nil && p.host.rack == q.host.rack }
 
 // gatherRandom links a peer to random ones of a group until it has want
-// neighbours: the less loaded of two at a time, none that has limit already. Its own rack leaves
-// room for others at first.
-func (c *Core) gatherRandom(p *peer, g *group, want int, limit func(*peer) int) {
+// neighbours: the less loaded of two at a time. Its own rack leaves room for others at first.
+func (c *Core) gatherRandom(p *peer, g *group, want int) {
 	rackRoom := want - c.cfg.RackNeighbours - sameRack(p)
 	if p.host.rack == nil {
 		rackRoom = want
@@ -123,7 +144,7 @@ func (c *Core) gatherRandom(p *peer, g *group, want int, limit func(*peer) int) 
 		if c.load(other) < c.load(q) {
 			q = other
 		}
-		if q.wide || len(q.edges) >= limit(q) || inRack(p, q) && rackRoom <= 0 {
+		if q.wide || inRack(p, q) && rackRoom <= 0 {
 			continue
 		}
 		if c.link(p, q) && inRack(p, q) {
@@ -228,8 +249,7 @@ func (c *Core) unlink(p, q *peer) {
 	c.tellRemove(p, q)
 	c.tellRemove(q, p)
 	if p.takes() && !p.gone || q.takes() && !q.gone {
-		p.task.torn = true
-		c.watch(p.task)
+		c.tear(p.task)
 	}
 }
 

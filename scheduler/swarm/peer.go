@@ -42,6 +42,7 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 		c.ensurePull(t)
 		c.retell(p)
 		c.gather(p, c.neighbours(t)/2)
+		c.grow(t)
 	default:
 		p := c.addPeer(t, h, partial)
 		c.hearSize(p, a.Size)
@@ -90,6 +91,7 @@ func (e Join) apply(c *Core) {
 	}
 	c.retell(p)
 	c.gather(p, c.neighbours(t)/2)
+	c.grow(t)
 }
 
 func (e Leave) apply(c *Core) {
@@ -132,6 +134,9 @@ func (c *Core) nowComplete(p *peer, size int64) {
 		}
 	}
 	c.bridge(t)
+	if len(p.edges) == 0 {
+		c.tear(t)
+	}
 }
 
 func (e NeighbourLost) apply(c *Core) {

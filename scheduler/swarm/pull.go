@@ -48,15 +48,18 @@ func (c *Core) addOrigin(t *task, name p2p.Origin) {
 // ensurePull has the task read from an origin if somebody wants it, nobody holds
 // it whole and nobody reads it.
 func (c *Core) ensurePull(t *task) {
+	t.held = false
 	if t.pull != nil || t.count[wanting] == 0 || t.count[complete] > 0 {
 		return
 	}
 	if c.now.Before(c.warm) {
 		t.held = true
 		c.watch(t)
+		if c.warm.Before(c.sweepAt) {
+			c.sweepAt = c.warm
+		}
 		return
 	}
-	t.held = false
 	for _, o := range t.origins {
 		if !o.failed(c.now) && c.pullFrom(t, o.name, nil) {
 			return
@@ -94,6 +97,7 @@ func (c *Core) endPull(t *task) *pull {
 	p := t.pull
 	t.pull = nil
 	c.pulls--
+	c.tear(t) // it may have been the only one of its part of the mesh that had pieces
 	return p
 }
 
@@ -160,9 +164,8 @@ func (c *Core) gatherWide(p *peer) {
 	if len(p.edges) == 0 {
 		c.force(p)
 	}
-	if t := p.task; len(p.edges) == 0 && t.members() > 1 {
-		t.torn = true // everybody is full: the next walk finds a way
-		c.watch(t)
+	if len(p.edges) == 0 {
+		c.tear(p.task) // everybody is full: the next walk finds a way
 	}
 }
 

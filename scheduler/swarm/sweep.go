@@ -30,6 +30,9 @@ func (c *Core) sweep() {
 
 // look does what time has made due in a task, and watches on if something still waits.
 func (c *Core) look(t *task) {
+	if c.tasks[t.id] != t {
+		return
+	}
 	if t.held {
 		c.ensurePull(t)
 	}
@@ -38,6 +41,10 @@ func (c *Core) look(t *task) {
 		c.pullLost(t, p2p.OriginError{
 			Puller: p.puller.host.ID, Message: "no answer of the origin in " + c.cfg.PullStart.String(),
 		})
+	}
+	if t.grown {
+		t.grown = false
+		c.fillUp(t)
 	}
 	if t.torn {
 		t.torn = false

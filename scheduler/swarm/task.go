@@ -55,6 +55,7 @@ type task struct {
 	trouble map[p2p.HostID]*trouble
 	large   bool // has had more than LargeSwarm peers
 	torn    bool // lost an edge since the mesh was last walked
+	grown   bool // got a peer since then
 	held    bool // a pull waits for the end of the warm-up
 	watched bool
 }
@@ -128,12 +129,12 @@ func (c *Core) setState(p *peer, s state) {
 	if p.state == s {
 		return
 	}
+	was := p.state
 	c.takeOut(p)
 	p.state = s
 	c.putIn(p)
-	if s == partial { // nothing flows through it any more
-		p.task.torn = true
-		c.watch(p.task)
+	if s == partial || was == complete { // others may have had nobody else
+		c.tear(p.task)
 	}
 	if p.takes() {
 		return
