@@ -83,7 +83,8 @@ type Task interface {
 	Release()
 }
 
-// PieceWriter takes one piece's bytes from its first to its last.
+// PieceWriter takes one piece's bytes from its first to its last. One goroutine
+// uses it. A writer that is done with ends with Commit or Abort.
 type PieceWriter interface {
 	io.Writer
 	// Commit verifies that the whole piece was written and has the digest want,
