@@ -36,7 +36,8 @@ type Bitmap struct {
 }
 
 // Have says that the sender holds these pieces now, too. The digests of all of
-// them were sent before on the same link, or came from the receiver.
+// them were sent before on the same link, or came from the receiver. Haves that
+// wait together arrive as one, its pieces in rising order.
 type Have struct {
 	Task   p2p.TaskID
 	Pieces []p2p.Piece
@@ -54,7 +55,9 @@ type Leave struct{ Task p2p.TaskID }
 // Free says that a host which answered Busy would serve now.
 type Free struct{}
 
-// Cancel withdraws a request that is not answered yet; its answer will be StatusCancelled or the piece.
+// Cancel withdraws the requests with an ID on all of the sender's data connections
+// to the receiver; the pieces of which no byte was sent are answered StatusCancelled,
+// if they were not served in the meantime. Exchange handles it itself.
 type Cancel struct{ ID uint32 }
 
 // Ping asks for a Pong with the same nonce. Exchange answers and sends them itself; a link
@@ -80,7 +83,7 @@ const AnyPiece = ^p2p.Piece(0)
 
 // Request asks for a run of pieces of a task. Each piece is answered by a reply of its own.
 type Request struct {
-	ID     uint32 // chosen by the asker, unique on its connection
+	ID     uint32 // chosen by the asker, unique among its connections to one host
 	Task   p2p.TaskID
 	First  p2p.Piece
 	Count  uint16 // pieces, at least 1; 1 with AnyPiece
@@ -126,14 +129,19 @@ type Answer struct {
 // Handler is what a node does with what arrives. Methods of different links are
 // called concurrently; those of one link one after the other, Connected first and
 // Disconnected last. A link that replaces another of the same host is announced
-// after the old one's Disconnected.
+// after the old one's Disconnected. Serve is called concurrently with them and, for
+// the data connections of one host, with itself, but only between Connected and
+// Disconnected.
 type Handler interface {
 	Connected(l Link)
-	// Received takes one message. An error closes the link.
+	// Received takes one message; Ping, Pong and Cancel are handled before it. An
+	// error closes the link. It holds up the link's next message.
 	Received(l Link, m Message) error
+	// Disconnected gives the reason; nil when this side closed the link.
 	Disconnected(l Link, err error)
-	// Serve answers one piece of a request of a host that has a link. It must not
-	// block: where there is no slot it says StatusBusy.
+	// Serve answers one piece of a request of a host that has a link: r.First, with
+	// r.Count the pieces that are left of the run. It must not block: where there is
+	// no slot it says StatusBusy.
 	Serve(from p2p.HostID, r Request) Answer
 }
 
@@ -144,7 +152,9 @@ type Link interface {
 	// Send queues a message and returns at once. What cannot be delivered closes the
 	// link; a peer that does not read has its link closed when the queue is full.
 	Send(m Message)
-	// Close closes the link; Disconnected follows.
+	// Close closes the link, and the data connections in both directions at once;
+	// what is queued is still delivered if that takes less than a second.
+	// Disconnected follows.
 	Close()
 }
 
