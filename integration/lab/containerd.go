@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -31,7 +30,7 @@ type Containerd struct {
 
 // StartContainerd starts a containerd 2 on the host, with empty storage.
 func (h *Host) StartContainerd(ctx context.Context) (*Containerd, error) {
-	binary, err := containerd2(ctx)
+	binary, err := Tool("containerd")
 	if err != nil {
 		return nil, err
 	}
@@ -53,29 +52,13 @@ func (h *Host) StartContainerd(ctx context.Context) (*Containerd, error) {
 		return nil, fmt.Errorf("containerd: config: %w", err)
 	}
 	c.Process, err = h.Start(ctx, Program{
-		Name: "containerd", Argv: []string{binary, "--config", path, "--log-level", "info"},
+		Name: "containerd", Argv: []string{binary, "--config", path, "--log-level", "warn"},
 		Ready: func(ctx context.Context) error {
 			_, err := c.Ctr(ctx, "version")
 			return err
 		},
 	})
 	return c, err
-}
-
-// containerd2 returns the path of a containerd of version 2 or later.
-func containerd2(ctx context.Context) (string, error) {
-	binary, err := Tool("containerd")
-	if err != nil {
-		return "", err
-	}
-	version, err := exec.CommandContext(ctx, binary, "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("containerd: %w", err)
-	}
-	if strings.Contains(string(version), " 1.") || strings.Contains(string(version), " v1.") {
-		return "", fmt.Errorf("%s is too old (%s): put the one of integration/tools/build.sh first on PATH", binary, strings.TrimSpace(string(version)))
-	}
-	return binary, nil
 }
 
 // UseMirror makes the node's clients ask a mirror first for what is in a registry,

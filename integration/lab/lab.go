@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -138,13 +137,4 @@ func output(ctx context.Context, argv ...string) error {
 		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-// Tool returns the path of a program on PATH, and an error in words if it is not there.
-func Tool(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%s is not on PATH: `make tools` builds or installs it, and `make test` and `make demo` set PATH", name)
-	}
-	return filepath.Abs(path)
 }

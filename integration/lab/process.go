@@ -205,7 +205,10 @@ func (p *Process) signal(s syscall.Signal) {
 	<-done
 }
 
-// LogTail returns the last lines of the program's log.
+// longestLine is how much of one line LogTail shows, in bytes.
+const longestLine = 400
+
+// LogTail returns the last lines of the program's log, long ones cut.
 func (p *Process) LogTail(lines int) string {
 	all, err := os.ReadFile(p.LogPath)
 	if err != nil {
@@ -214,6 +217,9 @@ func (p *Process) LogTail(lines int) string {
 	kept := bytes.Split(bytes.TrimRight(all, "\n"), []byte("\n"))
 	if len(kept) > lines {
 		kept = kept[len(kept)-lines:]
+	}
+	for i, line := range kept {
+		kept[i] = line[:min(len(line), longestLine)]
 	}
 	return strings.ToValidUTF8(string(bytes.Join(kept, []byte("\n"))), "?")
 }

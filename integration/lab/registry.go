@@ -26,7 +26,7 @@ type Registry struct {
 
 const registryConfig = `version: 0.1
 log:
-  level: warn
+  level: error
   accesslog: {disabled: false}
 storage:
   filesystem: {rootdirectory: %s}

@@ -15,13 +15,8 @@ const logLines = 60
 // the machine cannot run one, or lacks a tool (a program on PATH).
 func New(t testing.TB, o lab.Options, tools ...string) *lab.Lab {
 	t.Helper()
-	if reason := lab.Unavailable(); reason != "" {
+	if reason := lab.Unmet(tools...); reason != "" {
 		t.Skip(reason)
-	}
-	for _, tool := range tools {
-		if _, err := lab.Tool(tool); err != nil {
-			t.Skip(err)
-		}
 	}
 	l, err := lab.New(t.Context(), o)
 	if err != nil {

@@ -1,0 +1,73 @@
+package containerd
+
+import (
+	"fmt"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/darter-p2p/darter/integration/lab"
+	"github.com/darter-p2p/darter/integration/lab/image"
+	"github.com/darter-p2p/darter/integration/lab/labtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// small is an image that a test has time for.
+var small = image.Recipe{Layers: 5, Bytes: 32 << 20, Compression: image.Gzip}
+
+// stage is a registry with an image and containerd nodes that read it straight.
+type stage struct {
+	lab      *lab.Lab
+	link     lab.Link
+	registry *lab.Registry
+	image    lab.Image
+	nodes    []*lab.Containerd
+}
+
+type stageOptions struct {
+	nodes  int
+	link   lab.Link
+	recipe image.Recipe // zero = small
+	tools  []string     // beside those of every stage
+}
+
+// newStage skips the test where the machine has not what it needs.
+func newStage(t *testing.T, o stageOptions) *stage {
+	t.Helper()
+	l := labtest.New(t, lab.Options{}, append([]string{"containerd", "ctr", "docker-registry"}, o.tools...)...)
+	s := &stage{lab: l, link: o.link}
+	if o.recipe.Layers == 0 {
+		o.recipe = small
+	}
+	var err error
+	if s.registry, err = s.addHost(t, "registry").StartRegistry(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.image, err = s.registry.BuildAndPush(t.Context(), o.recipe, "lab/image:1"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range o.nodes {
+		node, err := s.addHost(t, fmt.Sprintf("node%d", i+1)).StartContainerd(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := node.UseMirror(s.registry.Addr, ""); err != nil {
+			t.Fatal(err)
+		}
+		s.nodes = append(s.nodes, node)
+	}
+	if err := s.registry.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *stage) addHost(t *testing.T, name string) *lab.Host {
+	t.Helper()
+	h, err := s.lab.AddHost(t.Context(), name, s.link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}

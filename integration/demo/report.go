@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Report is out/demo.json. Sizes are bytes.
+type Report struct {
+	// ImageBytes is the size of manifest, config and compressed layers together.
+	ImageBytes int64 `json:"image_bytes"`
+	// OriginBytes is what the registry's own interface sent while the nodes pulled:
+	// bodies, headers, tags, acknowledgements, all of it.
+	OriginBytes int64   `json:"origin_bytes"`
+	OriginRatio float64 `json:"origin_ratio"` // OriginBytes / ImageBytes
+	// SeedCopies is what the seed's own interface sent meanwhile, in images.
+	SeedCopies float64      `json:"seed_copies"`
+	Nodes      []NodeReport `json:"nodes"`
+}
+
+// NodeReport is one node's pull.
+type NodeReport struct {
+	Name       string  `json:"name"`
+	Seconds    float64 `json:"seconds"`     // from the start of all pulls to the end of this one
+	FromPeers  int64   `json:"from_peers"`  // from nodes that are not the seed
+	FromSeed   int64   `json:"from_seed"`   //
+	FromOrigin int64   `json:"from_origin"` // from the registry
+	DigestOK   bool    `json:"digest_ok"`   // every blob was read back out of containerd and has its digest
+}
+
+// What must be reached; issue 2.
+const (
+	maxOriginRatio = 1.02
+	minPeerShare   = 0.3 // of the image, of each node
+	maxSeedCopies  = 1.6
+)
+
+// Misses says in words which goals were not reached.
+func (r Report) Misses() []string {
+	var misses []string
+	miss := func(format string, args ...any) { misses = append(misses, fmt.Sprintf(format, args...)) }
+	if r.OriginRatio > maxOriginRatio {
+		miss("the registry sent %.3f images, at most %.2f are allowed", r.OriginRatio, maxOriginRatio)
+	}
+	if r.SeedCopies > maxSeedCopies {
+		miss("the seed sent %.2f images, at most %.1f are allowed", r.SeedCopies, maxSeedCopies)
+	}
+	for _, n := range r.Nodes {
+		if !n.DigestOK {
+			miss("%s does not have the right content", n.Name)
+		}
+		if share := float64(n.FromPeers) / float64(r.ImageBytes); share < minPeerShare {
+			miss("%s got %.2f of the image from other nodes, at least %.1f is wanted", n.Name, share, minPeerShare)
+		}
+	}
+	return misses
+}
+
+// Write writes the report as JSON.
+func (r Report) Write(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, append(text, '\n'), 0o644))
+}
