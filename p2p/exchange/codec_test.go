@@ -71,7 +71,7 @@ func decodeAll(b []byte) ([]Message, error) {
 	var out []Message
 	for {
 		kind, payload, err := f.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
@@ -286,13 +286,13 @@ func TestReplyHeader(t *testing.T) {
 
 func TestGrant(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, 32)
-	make := func() []byte { return appendGrant(nil, key, "asker", "server", 40*time.Second) }
+	fresh := func() []byte { return appendGrant(nil, key, "asker", "server", 40*time.Second) }
 	spoilt := func(i int) []byte {
-		b := make()
+		b := fresh()
 		b[i] ^= 1
 		return b
 	}
-	n := len(make())
+	n := len(fresh())
 	cases := []struct {
 		name string
 		wire []byte
@@ -301,20 +301,20 @@ func TestGrant(t *testing.T) {
 		at   time.Duration
 		ok   bool
 	}{
-		{"good", make(), key, "server", 10 * time.Second, true},
-		{"to its last moment", make(), key, "server", 40 * time.Second, true},
-		{"expired", make(), key, "server", 40*time.Second + time.Millisecond, false},
+		{"good", fresh(), key, "server", 10 * time.Second, true},
+		{"to its last moment", fresh(), key, "server", 40 * time.Second, true},
+		{"expired", fresh(), key, "server", 40*time.Second + time.Millisecond, false},
 		{"too long a life", appendGrant(nil, key, "asker", "server", time.Hour), key, "server", 0, false},
-		{"another key", make(), bytes.Repeat([]byte{8}, 32), "server", 0, false},
-		{"for another host", make(), key, "asker", 0, false},
+		{"another key", fresh(), bytes.Repeat([]byte{8}, 32), "server", 0, false},
+		{"for another host", fresh(), key, "asker", 0, false},
 		{"another host's name", spoilt(grantFront), key, "server", 0, false},
 		{"another nonce", spoilt(grantFront + 5), key, "server", 0, false},
 		{"another expiry", spoilt(n - sha256.Size - 1), key, "server", 0, false},
 		{"another code", spoilt(n - 1), key, "server", 0, false},
 		{"another magic", spoilt(0), key, "server", 0, false},
 		{"another version", spoilt(1), key, "server", 0, false},
-		{"cut", make()[:n-1], key, "server", 0, false},
-		{"longer", append(make(), 0), key, "server", 0, false},
+		{"cut", fresh()[:n-1], key, "server", 0, false},
+		{"longer", append(fresh(), 0), key, "server", 0, false},
 	}
 	for _, c := range cases {
 		at := gate{key: c.key, self: c.self}

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -142,10 +143,8 @@ func (g *gate) admit(in grant, since time.Duration) error {
 	if _, ok := g.used[in.nonce]; ok {
 		return protocolError("grant of %s: used before", in.host)
 	}
-	for nonce, expiry := range g.used {
-		if expiry < now {
-			delete(g.used, nonce)
-		}
+	if len(g.used) >= maxGrants {
+		maps.DeleteFunc(g.used, func(_ [nonceLen]byte, expiry uint64) bool { return expiry < now })
 	}
 	if len(g.used) >= maxGrants {
 		return protocolError("grant of %s: more than %d data connections within their life", in.host, maxGrants)

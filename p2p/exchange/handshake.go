@@ -143,7 +143,7 @@ func (x *Exchange) arriveControl(conn *tls.Conn, raw net.Conn, cs tls.Connection
 			why = rejectDuplicate
 		}
 		_, _ = conn.Write(appendReject(nil, why))
-		conn.Close()
+		raw.Close()
 		if why == rejectDuplicate {
 			return nil // both sides have dialled; not worth a report
 		}
@@ -164,6 +164,7 @@ func (x *Exchange) newLink(conn *tls.Conn, raw net.Conn, cs tls.ConnectionState)
 	}
 	l := &link{
 		x: x, host: host, conn: conn, raw: raw,
+		expires: cs.PeerCertificates[0].NotAfter,
 		out:     newOutbox(x.cfg.QueueLimit),
 		grants:  gate{key: key, self: x.self},
 		up:      make(chan struct{}),

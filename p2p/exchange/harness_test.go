@@ -2,11 +2,9 @@ package exchange
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -223,6 +221,14 @@ func (r *recorder) await(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// seen is how much a recorder has been told.
+type seen struct{ ups, downs, messages, refusals int }
+
+func (r *recorder) seen() (s seen) {
+	r.change(func() { s = seen{r.ups, len(r.downs), len(r.messages), len(r.refusals)} })
+	return s
+}
+
 func (r *recorder) awaitDown(t testing.TB) error {
 	t.Helper()
 	r.await(t, "a link to end", func() bool { return len(r.downs) > 0 })
@@ -273,8 +279,4 @@ func mustSend(t testing.TB, s Stream, rs ...Request) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func isOneOf(err error, targets ...error) bool {
-	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }

@@ -34,6 +34,7 @@ type link struct {
 	peerEpoch   uint64   // of the peer's word for this link
 	peerTLSData bool     // the peer takes data connections in TLS only
 	born        time.Time
+	expires     time.Time // the peer's certificate
 	before      *link // the host's link before, to be announced as gone first
 
 	ear    ear
@@ -187,6 +188,10 @@ func (l *link) write() {
 		select {
 		case <-l.out.wake:
 		case <-tick.C:
+			if time.Now().After(l.expires) {
+				l.fail(errExpired)
+				return
+			}
 			if l.ear.silent() < quiet {
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange/simnet"
 )
@@ -169,7 +170,7 @@ func TestALinkThatIsHalfLostIsReplaced(t *testing.T) {
 		if err := b.awaitDown(t); !errors.Is(err, errSilent) {
 			t.Fatalf("b's end: %v", err)
 		}
-		if a.ups != 1 || len(a.downs) != 0 {
+		if s := a.seen(); s.ups != 1 || s.downs != 0 {
 			t.Fatal("a has noticed, the test is void")
 		}
 		// The old connection's end must not be what tells a.
@@ -238,8 +239,8 @@ func TestAQuietLinkLivesAndASilentOneEnds(t *testing.T) {
 		defer b.stop()
 		a.connect(t, b)
 		time.Sleep(time.Hour)
-		if len(a.downs)+len(b.downs) != 0 {
-			t.Fatalf("a quiet link ended: %v %v", a.downs, b.downs)
+		if a.seen().downs+b.seen().downs != 0 {
+			t.Fatal("a quiet link ended")
 		}
 		cut := time.Now()
 		c.net.Cut("a", "b")
@@ -288,8 +289,8 @@ func TestWhatIsQueuedIsDeliveredAtTheEnd(t *testing.T) {
 		if err := b.awaitDown(t); !errors.Is(err, errClosedByPeer) {
 			t.Errorf("b's end: %v", err)
 		}
-		if len(b.messages) != 100 {
-			t.Errorf("%d of 100 messages were delivered", len(b.messages))
+		if n := b.seen().messages; n != 100 {
+			t.Errorf("%d of 100 messages were delivered", n)
 		}
 		if _, err := a.Connect(t.Context(), b.Host); !errdefs.IsUnavailable(err) {
 			t.Errorf("connect after the end: %v", err)
@@ -308,7 +309,7 @@ func TestAnErrorOfTheHandlerClosesTheLink(t *testing.T) {
 		if err := b.awaitDown(t); !errors.Is(err, odd) {
 			t.Errorf("b: %v", err)
 		}
-		a.awaitDown(t)
+		_ = a.awaitDown(t)
 	})
 }
 
@@ -328,6 +329,35 @@ func TestRunEndsWithWhatIsUnderWay(t *testing.T) {
 		wg.Wait()
 		if !errdefs.IsUnavailable(err) || time.Since(start) != 0 {
 			t.Errorf("connect ended after %v with %v", time.Since(start), err)
+		}
+	})
+}
+
+// Membership ends with the certificate, also for links that were made before.
+func TestALinkEndsWithThePeersCertificate(t *testing.T) {
+	overSim(t, func(t *testing.T, c *cluster) {
+		pair, err := c.ca.Issue(pki.Request{Role: pki.Node, Name: "a", ValidFor: time.Hour}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := pki.NewIdentity(pair, c.ca.Roots())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := c.host("a", func(cfg *Config) { cfg.Identity = Member(id) }), c.host("b")
+		defer a.stop()
+		defer b.stop()
+		a.connect(t, b)
+		time.Sleep(59 * time.Minute)
+		if b.seen().downs != 0 {
+			t.Fatal("the link ended early")
+		}
+		time.Sleep(2 * time.Minute)
+		if err := b.awaitDown(t); !errors.Is(err, errExpired) {
+			t.Errorf("%v", err)
+		}
+		if _, err := a.Connect(t.Context(), b.Host); err == nil {
+			t.Error("a new link was made with the old certificate")
 		}
 	})
 }

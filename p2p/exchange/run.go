@@ -119,7 +119,7 @@ func (x *Exchange) accept(ctx context.Context) error {
 			pause = 0
 			x.admit(conn)
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the listener was closed because ctx ended
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("exchange accept: %w", err)
 		default: // out of file descriptors, or a peer that gave up: wait and go on

@@ -31,7 +31,7 @@ func newSender(conn net.Conn, buffers *bufferPool, stall time.Duration) sender {
 type fileSender struct {
 	copier
 	sock  syscall.RawConn
-	armed time.Time // when the write deadline was set
+	armed time.Time // when the write deadline was set here; copier sets later ones
 
 	// The transfer under way, for the two callbacks, which are made once.
 	src  int
@@ -106,10 +106,4 @@ func (s *fileSender) step(fd uintptr) bool {
 	}
 	s.err = err
 	return true
-}
-
-func (s *fileSender) reply(r Reply) error {
-	err := s.copier.reply(r)
-	s.armed = time.Time{} // the copier sets the deadline anew
-	return err
 }

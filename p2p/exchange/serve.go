@@ -172,9 +172,8 @@ func (s *server) run() {
 		_ = s.read() // a peer that goes, and one that talks nonsense, are both just gone
 		s.sever()
 	})
-	if err := s.answerAll(); err != nil {
-		s.sever()
-	}
+	_ = s.answerAll() // what went wrong was said to Done
+	s.sever()
 	reader.Wait()
 }
 
@@ -241,6 +240,7 @@ func (s *server) withdrawn() bool {
 	return s.busy.cancelled
 }
 
+// answerAll answers until the connection ends. It always returns an error.
 func (s *server) answerAll() error {
 	for {
 		r, err := s.pop()

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -42,7 +43,7 @@ func (c *conn) Write(b []byte) (int, error) {
 }
 
 func (c *conn) opError(op string, err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	return &net.OpError{Op: op, Net: "sim", Source: c.local, Addr: c.remote, Err: err}
@@ -127,7 +128,7 @@ func (p *pipe) read(b []byte) (int, error) {
 	for {
 		cut, healed := p.from.net.isCut(p.from.name, p.to.name)
 		p.mu.Lock()
-		n, err, until := p.readLocked(b, cut)
+		n, until, err := p.readLocked(b, cut)
 		wake := p.wake
 		p.mu.Unlock()
 		if n > 0 || err != nil || len(b) == 0 {
@@ -138,19 +139,19 @@ func (p *pipe) read(b []byte) (int, error) {
 }
 
 // readLocked takes what has arrived. With nothing it returns when to look again.
-func (p *pipe) readLocked(b []byte, cut bool) (n int, err error, until time.Time) {
+func (p *pipe) readLocked(b []byte, cut bool) (n int, until time.Time, err error) {
 	now := time.Now()
 	switch {
 	case p.gone:
-		return 0, net.ErrClosed, until
+		return 0, until, net.ErrClosed
 	case past(p.readBy, now):
-		return 0, os.ErrDeadlineExceeded, until
+		return 0, until, os.ErrDeadlineExceeded
 	case len(p.packets) == 0 || cut:
-		return 0, nil, p.readBy
+		return 0, p.readBy, nil
 	case p.packets[0].arrives.After(now):
-		return 0, nil, sooner(p.readBy, p.packets[0].arrives)
+		return 0, sooner(p.readBy, p.packets[0].arrives), nil
 	case p.packets[0].data == nil:
-		return 0, io.EOF, until
+		return 0, until, io.EOF
 	}
 	for n < len(b) && len(p.packets) > 0 && p.packets[0].data != nil && !p.packets[0].arrives.After(now) {
 		first := &p.packets[0]
@@ -165,7 +166,7 @@ func (p *pipe) readLocked(b []byte, cut bool) (n int, err error, until time.Time
 		close(p.wake)
 		p.wake = make(chan struct{})
 	}
-	return n, nil, until
+	return n, until, nil
 }
 
 func (p *pipe) write(b []byte) (written int, err error) {

@@ -163,8 +163,8 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	case <-l.closed:
 	case <-ctx.Done():
 	}
-	here.Close()
-	far.Close()
+	_ = here.Close()
+	_ = far.Close()
 	return fail(syscall.ECONNREFUSED)
 }
 
@@ -252,7 +252,7 @@ func (l *listener) Close() error {
 		for {
 			select {
 			case c := <-l.backlog:
-				c.Close()
+				_ = c.Close()
 				continue
 			default:
 			}
