@@ -1,0 +1,180 @@
+// Package darterdv1 is what darterd says of itself: JSON over HTTP on a Unix socket
+// of its host. People see it through the program darter; programs may read it as it
+// is. Fields are added, never renamed or given another meaning; a reader ignores those
+// that it does not know.
+//
+// Sizes are bytes, rates bytes per second, times RFC 3339. A time that has not come
+// is left out, and so are empty strings and lists.
+package darterdv1
+
+import "time"
+
+const (
+	// DefaultSocket is where darterd listens.
+	DefaultSocket = "/run/darter/darterd.sock"
+	// StatusPath answers GET with a Status.
+	StatusPath = "/v1/status"
+	// TasksPath answers GET with a Tasks.
+	TasksPath = "/v1/tasks"
+	// ExplainPath answers GET with an Explanation of its parameter WhatParam: a task
+	// ("sha256:<hex>", "url:<hex>"), a digest or its first 12 hex digits or more, or an
+	// image reference that this node has pulled. 404 with an Error for what is not known.
+	ExplainPath = "/v1/explain"
+	// WhatParam is ExplainPath's query parameter.
+	WhatParam = "what"
+)
+
+// Error is the body of every answer that is not 200.
+type Error struct {
+	Message string `json:"message"` // a sentence for people
+}
+
+// Status is the state of a node.
+type Status struct {
+	Version            string      `json:"version"`
+	Host               string      `json:"host"` // its name in the cluster
+	Cluster            string      `json:"cluster"`
+	Role               string      `json:"role"`    // "node" or "seed"
+	Address            string      `json:"address"` // host:port of its piece network
+	Zone               string      `json:"zone,omitempty"`
+	Rack               string      `json:"rack,omitempty"`
+	Started            time.Time   `json:"started"`
+	Ready              bool        `json:"ready"`
+	Reason             string      `json:"reason,omitempty"` // why it is not ready
+	CertificateExpires time.Time   `json:"certificate_expires,omitzero"`
+	Schedulers         []Scheduler `json:"schedulers"`
+	Links              int         `json:"links"` // control channels to other hosts that are up
+	Tasks              TaskCounts  `json:"tasks"`
+	Store              Store       `json:"store"`
+	Bytes              Sources     `json:"bytes"`    // received since the start
+	Uploaded           int64       `json:"uploaded"` // bytes sent to other hosts since the start
+}
+
+// State of the connection to a scheduler.
+const (
+	SchedulerConnected  = "connected"
+	SchedulerConnecting = "connecting"
+	SchedulerDown       = "down" // given up for now; downloads go straight to the origin
+)
+
+// Scheduler is the connection to one scheduler of the cluster.
+type Scheduler struct {
+	Address string    `json:"address"`
+	Name    string    `json:"name,omitempty"` // as it says; "" before it answered
+	State   string    `json:"state"`
+	Since   time.Time `json:"since,omitzero"`  // of State
+	Error   string    `json:"error,omitempty"` // the last one, where it is not connected
+}
+
+// TaskCounts counts the tasks that the node holds, whole or in part.
+type TaskCounts struct {
+	Held     int `json:"held"`
+	Complete int `json:"complete"`
+	Active   int `json:"active"` // downloading now
+}
+
+// Store is the space of the piece store, in bytes.
+type Store struct {
+	Dir      string `json:"dir"`
+	Reserved int64  `json:"reserved"`  // by tasks held
+	Quota    int64  `json:"quota"`     // 0 = none
+	DiskFree int64  `json:"disk_free"` // of the file system
+	Floor    int64  `json:"floor"`     // free space left to others
+}
+
+// Sources says where bytes came from.
+type Sources struct {
+	FromPeers  int64 `json:"from_peers"`  // nodes that are not seeds
+	FromSeed   int64 `json:"from_seed"`   // seeds
+	FromOrigin int64 `json:"from_origin"` // the node's own reads of the origin
+}
+
+// Total is the number of bytes of all sources.
+func (s Sources) Total() int64 { return s.FromPeers + s.FromSeed + s.FromOrigin }
+
+// State of a task.
+const (
+	TaskActive   = "active"   // downloading
+	TaskPartial  = "partial"  // some pieces are held, nobody wants the rest
+	TaskComplete = "complete" // held whole
+	TaskFailed   = "failed"   // Explain.Error says why
+	TaskRevoked  = "revoked"  // its bytes were not those of its digest
+)
+
+// Tasks lists the tasks that a node holds, the last used first.
+type Tasks struct {
+	Tasks []Task `json:"tasks"`
+}
+
+// Task is one task in a list.
+type Task struct {
+	Task   string    `json:"task"`
+	Origin string    `json:"origin,omitempty"` // without credentials and query
+	Size   int64     `json:"size"`             // -1 = not known yet
+	Held   int64     `json:"held"`             // bytes that are here and verified
+	State  string    `json:"state"`
+	Used   time.Time `json:"used,omitzero"`
+	Pins   []string  `json:"pins,omitempty"` // reasons to keep it
+	Bytes  Sources   `json:"bytes"`
+}
+
+// Explanation answers ExplainPath: one task, or those of an image, lowest layer first.
+type Explanation struct {
+	What  string    `json:"what"`            // as it was asked
+	Image string    `json:"image,omitempty"` // the full reference, where it was one
+	Tasks []Explain `json:"tasks"`
+}
+
+// Explain says where the bytes of a task came from, and what went wrong on the way.
+// What happened before darterd last started is not known: then the sources add up to
+// less than Held.
+type Explain struct {
+	Task        string      `json:"task"`
+	Origin      string      `json:"origin,omitempty"` // without credentials and query
+	Size        int64       `json:"size"`             // -1 = not known yet
+	PieceLength int64       `json:"piece_length"`
+	Pieces      int         `json:"pieces"`      // of the whole task
+	PiecesHeld  int         `json:"pieces_held"` // verified
+	Held        int64       `json:"held"`        // bytes that are here and verified
+	State       string      `json:"state"`
+	Error       string      `json:"error,omitempty"`
+	DigestOK    *bool       `json:"digest_ok,omitempty"` // the whole content's own digest: right, wrong, or not checked (left out)
+	Final       bool        `json:"final"`               // a seed vouched for the whole piece map
+	SignedBy    []string    `json:"signed_by,omitempty"` // hosts that signed it
+	Bytes       Sources     `json:"bytes"`
+	Uploaded    int64       `json:"uploaded"` // bytes of this task sent to other hosts
+	Neighbours  []Neighbour `json:"neighbours,omitempty"`
+	Refused     []Refused   `json:"refused,omitempty"`
+	Readers     int         `json:"readers"` // now
+	Pins        []string    `json:"pins,omitempty"`
+	Timing      Timing      `json:"timing"`
+}
+
+// Neighbour is one host that this task was exchanged with, also when it has left.
+type Neighbour struct {
+	Host     string  `json:"host"`
+	Address  string  `json:"address,omitempty"`
+	Seed     bool    `json:"seed"`
+	Linked   bool    `json:"linked"` // its control channel is up
+	Bytes    int64   `json:"bytes"`  // received from it
+	Pieces   int     `json:"pieces"`
+	Failures int     `json:"failures"`
+	Rate     float64 `json:"rate"`     // mean while it was sending, bytes per second
+	Uploaded int64   `json:"uploaded"` // sent to it
+}
+
+// Refused is a host or a source that this task takes nothing from.
+type Refused struct {
+	Host   string    `json:"host"`
+	Reason string    `json:"reason"`
+	Banned bool      `json:"banned"` // for good; else until Until
+	At     time.Time `json:"at,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// Timing is when things happened to a task since darterd started.
+type Timing struct {
+	Started   time.Time `json:"started,omitzero"`    // first asked for
+	FirstByte time.Time `json:"first_byte,omitzero"` // of the content, from anywhere
+	Completed time.Time `json:"completed,omitzero"`
+}
