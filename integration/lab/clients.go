@@ -69,7 +69,13 @@ func (c *Containerd) Remove(ctx context.Context, client Client, ref string) erro
 	if _, err := c.Host.Output(ctx, append(c.argv(client), remove, ref)...); err != nil {
 		return err
 	}
-	_, err := c.Ctr(ctx, "-n", client.namespace(), "content", "prune", "references")
+	return c.Collect(ctx)
+}
+
+// Collect makes containerd remove what no image and no lease names, of all
+// namespaces, and waits for it.
+func (c *Containerd) Collect(ctx context.Context) error {
+	_, err := c.Ctr(ctx, "content", "prune", "references")
 	return err
 }
 

@@ -91,12 +91,16 @@ func (h *Host) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
+// shownOutput is how much of a failed command's output its error has, in bytes.
+const shownOutput = 2000
+
 // Output runs a command on the host to its end and returns what it printed; the
-// error of a command that failed contains it.
+// error of a command that failed contains the end of it.
 func (h *Host) Output(ctx context.Context, argv ...string) (string, error) {
 	out, err := h.Command(ctx, argv...).CombinedOutput()
 	if err != nil {
-		return string(out), fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
+		return string(out), fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(argv, " "), err,
+			strings.TrimSpace(string(out[max(0, len(out)-shownOutput):])))
 	}
 	return string(out), nil
 }
