@@ -34,7 +34,7 @@ type Disk struct {
 	// naming serialises what changes the names of files: creating, completing,
 	// rewriting a journal, deleting. It guards unsynced.
 	naming   sync.Mutex
-	unsynced map[string]bool // directories with removals that are not durable
+	unsynced map[string]bool // directories with changes of names that are not durable, beside those of tasks
 
 	mu       sync.Mutex
 	entries  map[p2p.TaskID]*entry
@@ -97,23 +97,29 @@ func (d *Disk) prepare() error {
 	}
 	d.lock = lock
 	for _, kind := range kinds {
-		if err := d.mkdir(filepath.Join(d.cfg.Root, kind)); err != nil {
-			return errors.Join(err, lock.Close())
-		}
+		err = errors.Join(err, d.mkdir(filepath.Join(d.cfg.Root, kind)))
+	}
+	// A process that was killed may have left names that are not durable yet.
+	err = errors.Join(err, d.fs.SyncDir(d.cfg.Root))
+	for _, kind := range kinds {
+		err = errors.Join(err, d.fs.SyncDir(filepath.Join(d.cfg.Root, kind)))
+	}
+	if err != nil {
+		return errors.Join(err, lock.Close())
 	}
 	return nil
 }
 
-// mkdir makes a directory, durably, if it is not there.
+// mkdir makes a directory, durably, if it is not there. Disk.naming is held, or
+// the store is not open yet.
 func (d *Disk) mkdir(dir string) error {
 	err := d.fs.Mkdir(dir)
 	if err == nil {
-		return d.fs.SyncDir(filepath.Dir(dir))
+		d.unsynced[filepath.Dir(dir)] = true
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+	return d.syncNames(filepath.Dir(dir))
 }
 
 // Open implements Store.
@@ -343,7 +349,7 @@ func (d *Disk) Delete(id p2p.TaskID) error {
 		return nil
 	}
 	d.forget(e)
-	err := errors.Join(d.removeFiles(e.names), d.syncRemovals(e.names.dir))
+	err := errors.Join(d.removeFiles(e.names), d.syncNames(e.names.dir))
 	d.naming.Unlock()
 	d.closeIdle(e)
 	return taskError("delete", id, err)

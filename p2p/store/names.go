@@ -43,6 +43,20 @@ func namesOf(root string, id p2p.TaskID) names {
 // found says which files of a task a directory holds.
 type found struct{ final, part, journal, fresh bool }
 
+// strays are the files that a task which is held does not need.
+func (f *found) strays(n names, completed bool) (files []string) {
+	if f.fresh {
+		files = append(files, n.fresh())
+	}
+	switch {
+	case completed && f.final && f.part:
+		files = append(files, n.part())
+	case !completed && f.final:
+		files = append(files, n.final())
+	}
+	return files
+}
+
 // note records a name of a file; false if the store makes no such name in that shard.
 func note(tasks map[string]*found, shard, name string) bool {
 	sum, suffix, dotted := strings.Cut(name, ".")

@@ -93,14 +93,7 @@ func (d *Disk) scanTask(id p2p.TaskID, f *found) error {
 		d.log.WithField("task", id.String()).WithError(err).Warn("leaving out a task that cannot be read")
 		return nil
 	}
-	for name, stray := range map[string]bool{
-		n.fresh(): f.fresh,
-		n.final(): f.final && !e.completed.Load(),
-		n.part():  f.part && f.final && e.completed.Load(),
-	} {
-		if !stray {
-			continue
-		}
+	for _, name := range f.strays(n, e.completed.Load()) {
 		if err := d.fs.Remove(name); err != nil {
 			return err
 		}
@@ -125,6 +118,15 @@ func (d *Disk) readEntry(id p2p.TaskID, n names, f *found) (*entry, error) {
 	}
 	if !f.part && !(f.final && s.Completed) {
 		return nil, fmt.Errorf("%w: a journal without its data", errBroken)
+	}
+	data := n.part()
+	if f.final && s.Completed {
+		data = n.final()
+	}
+	if info, err := d.fs.Stat(data); err != nil {
+		return nil, err
+	} else if info.Size != s.Geometry.Size {
+		return nil, fmt.Errorf("%w: %d bytes of data, want %d", errBroken, info.Size, s.Geometry.Size)
 	}
 	info, err := d.fs.Stat(n.journal())
 	if err != nil {

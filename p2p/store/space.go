@@ -153,8 +153,8 @@ func (d *Disk) removeFiles(n names) error {
 	return failed
 }
 
-// syncRemovals makes removals in a directory durable. Disk.naming is held.
-func (d *Disk) syncRemovals(dir string) error {
+// syncNames makes a directory's names durable if it was noted that they are not. Disk.naming is held.
+func (d *Disk) syncNames(dir string) error {
 	if !d.unsynced[dir] {
 		return nil
 	}
@@ -176,7 +176,7 @@ func (d *Disk) make(id p2p.TaskID, g p2p.Geometry) (*task, error) {
 	if err := d.mkdir(n.dir); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.removeFiles(n), d.syncRemovals(n.dir)); err != nil {
+	if err := errors.Join(d.removeFiles(n), d.syncNames(n.dir)); err != nil {
 		return nil, err
 	}
 	now := time.Now()

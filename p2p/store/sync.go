@@ -34,10 +34,14 @@ func (t *task) syncHeld() error {
 		t.putBack(pieces, stale)
 		return err
 	}
-	if len(pieces) > 0 {
+	if len(pieces) > 0 || !t.sized {
 		if err := t.file.Datasync(); err != nil {
+			t.putBack(nil, stale)
 			return t.forgetPieces(pieces, err)
 		}
+		t.sized = true
+	}
+	if len(pieces) > 0 {
 		if err := t.appendMarker(before); err != nil {
 			t.putBack(pieces, stale)
 			return err
@@ -133,8 +137,8 @@ func (t *task) rewriteIfNeeded() error {
 	defer t.appending.Unlock()
 	t.d.naming.Lock()
 	defer t.d.naming.Unlock()
-	if err := t.check(); err != nil {
-		return err
+	if t.e.gone.Load() {
+		return ErrGone
 	}
 	b, end := t.compact()
 	if err := t.replaceJournal(b); err != nil {
@@ -212,7 +216,7 @@ func (t *task) complete() error {
 	t.syncing.Lock()
 	defer t.syncing.Unlock()
 	if t.e.completed.Load() {
-		return nil
+		return t.syncHeld() // proofs may have come since
 	}
 	t.mu.RLock()
 	have, n := t.have.Count(), t.have.Len()

@@ -26,6 +26,7 @@ type task struct {
 	// syncing is held by who makes the task durable, completes it or rewrites its journal.
 	syncing     sync.Mutex
 	established bool // the files' names are durable
+	sized       bool // the data file's length is durable
 	sealed      bool // the journal says complete, durably
 	renamed     bool // the data file has its final name
 

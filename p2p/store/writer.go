@@ -187,8 +187,11 @@ func (w *pieceWriter) record(sum p2p.PieceDigest) error {
 			return err
 		}
 	}
-	if w.mode == direct {
+	switch w.mode {
+	case direct:
 		return w.t.addPiece(w.p, sum, w.epoch)
+	case overtaken:
+		w.awaitPlace()
 	}
 	w.t.mu.RLock()
 	defer w.t.mu.RUnlock()
@@ -236,6 +239,17 @@ func (w *pieceWriter) overtake() error {
 	}
 	_, err := w.t.file.WriteAt(w.bytes, w.t.e.g.Offset(w.p))
 	return err
+}
+
+// awaitPlace waits until the writer that overtook this one has finished its Commit.
+func (w *pieceWriter) awaitPlace() {
+	w.t.mu.RLock()
+	owner := w.t.writing[w.p]
+	w.t.mu.RUnlock()
+	if owner != nil {
+		owner.mu.Lock() // it holds this throughout record
+		defer owner.mu.Unlock()
+	}
 }
 
 // takePlace makes the writer direct. Its own mu and task.mu are held.
