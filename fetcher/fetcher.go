@@ -65,7 +65,9 @@ type Descriptor struct {
 // *source.Error in their chain. A call returns within a bounded time or with its
 // context: a Body is returned only when its first byte is sure.
 type Fetcher interface {
-	// Open returns the bytes of a range of c. The caller closes the Body.
+	// Open returns the bytes of a range of c. The caller closes the Body; the end of ctx
+	// ends a Read of it too. A range is cut at the end of the content; one that holds no
+	// byte of it is ErrOutOfRange.
 	Open(ctx context.Context, c Content, r Range) (*Body, error)
 	// Stat returns the size and media type of c without its bytes.
 	Stat(ctx context.Context, c Content) (Descriptor, error)

@@ -81,7 +81,7 @@ func (c *Core) Remove(id p2p.TaskID) {
 func (c *Core) Want(id p2p.TaskID, first, end p2p.Piece) {
 	if t := c.tasks[id]; t != nil {
 		t.wanted.AddRange(first, end)
-		t.openRange(first, end)
+		c.openRange(t, first, end)
 	}
 }
 
@@ -142,11 +142,10 @@ func (t *task) peer(id p2p.HostID) *peer {
 	return nil
 }
 
-// openRange opens what of [first, end) is wanted, verifiable and missing. It is
-// called before anything of the range is asked for.
-func (t *task) openRange(first, end p2p.Piece) {
+// openRange opens what of [first, end) is verifiable, missing and not on its way.
+func (c *Core) openRange(t *task, first, end p2p.Piece) {
 	for p := first; p < end; p++ {
-		if t.known.Has(p) && !t.have.Has(p) {
+		if t.known.Has(p) && !t.have.Has(p) && !c.asked(t, p) {
 			t.open.Add(p)
 		}
 	}

@@ -1,0 +1,32 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/p2p"
+)
+
+// Origins reads origins for the piece network, as a seed does: without anybody's
+// credentials. It is a node.Origins.
+type Origins struct{ Source source.Source }
+
+// Open reads length bytes of a content from off, -1 = to its end.
+func (o Origins) Open(ctx context.Context, origin p2p.Origin, off, length int64) (io.ReadCloser, int64, error) {
+	resp, err := o.Source.Open(ctx, source.Request{Origin: origin, Offset: off, Length: length})
+	if err != nil {
+		return nil, 0, originError(err)
+	}
+	return resp.Body, resp.Size, nil
+}
+
+// originError puts what an origin refused into the words that hosts tell each other.
+func originError(err error) error {
+	var said *source.Error
+	if !errors.As(err, &said) {
+		return err
+	}
+	return p2p.OriginError{Status: said.Status, Message: said.Error(), RetryAfter: said.RetryAfter}
+}

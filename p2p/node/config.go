@@ -1,0 +1,65 @@
+package node
+
+import (
+	"errors"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p/download"
+	"github.com/darter-p2p/darter/p2p/upload"
+)
+
+// Config is what a Node can be told. Start from Default.
+type Config struct {
+	// Seed is whether the host reads origins for others.
+	Seed     bool
+	Download download.Config
+	Upload   upload.Config
+	// HaveDelay is the longest time that haves are collected before they are sent; the
+	// delay is a quarter of the usual time of a piece where that is less.
+	HaveDelay time.Duration
+	// SchedulerWait is how long a new download waits for a scheduler that is away.
+	SchedulerWait time.Duration
+	// OriginStall is how long an origin may send nothing before its answer is dropped.
+	OriginStall time.Duration
+	// OriginTries is how often in a row an origin may fail without a new byte.
+	OriginTries int
+	// IdleAfter is how long a complete task without neighbours or readers, or a link
+	// that no task needs, is kept in memory.
+	IdleAfter time.Duration
+}
+
+// Default returns the settings of a node.
+func Default() Config {
+	return Config{
+		Download: download.Default(), Upload: upload.Default(),
+		HaveDelay: 10 * time.Millisecond, SchedulerWait: 5 * time.Second,
+		OriginStall: 10 * time.Second, OriginTries: 3, IdleAfter: time.Minute,
+	}
+}
+
+// DefaultSeed returns the settings of a seed: four times a node's upload slots.
+func DefaultSeed() Config {
+	c := Default()
+	c.Seed = true
+	c.Upload.Slots *= 4
+	return c
+}
+
+// Validate reports the first field that is out of range.
+func (c Config) Validate() error {
+	if err := c.Download.Validate(); err != nil {
+		return err
+	}
+	if err := c.Upload.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case c.HaveDelay < 0 || c.HaveDelay > time.Second:
+		return errors.New("have delay: want 0 to 1s")
+	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0:
+		return errors.New("node: times must be more than 0")
+	case c.OriginTries < 1 || c.OriginTries > 100:
+		return errors.New("origin tries: want 1 to 100")
+	}
+	return nil
+}

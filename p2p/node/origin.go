@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/store"
+	"github.com/darter-p2p/darter/p2p/trust"
+)
+
+// Origins reads the places that content comes from.
+type Origins interface {
+	// Open reads length bytes of a content from off; -1 = to its end. The size is that
+	// of the whole content. What the origin refused is a p2p.OriginError in the chain.
+	Open(ctx context.Context, o p2p.Origin, off, length int64) (body io.ReadCloser, size int64, err error)
+}
+
+// readRun reads the pieces [first, end) from the origin and returns how many it got.
+func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
+	t := p.t
+	off, length := int64(0), int64(-1)
+	if end > 0 {
+		off = t.geometry.Offset(first)
+		if last := t.geometry.Offset(end - 1); int(end) < t.geometry.Pieces() {
+			length = last + t.geometry.PieceLength - off
+		}
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	stall := time.AfterFunc(p.n.cfg.OriginStall, cancel)
+	defer stall.Stop()
+	body, size, err := p.n.origins.Open(ctx, p.origin, off, length)
+	if err != nil {
+		return 0, p.stalled(ctx, err)
+	}
+	defer body.Close()
+	if err := p.started(size); err != nil {
+		return 0, err
+	}
+	if end == 0 {
+		end = p2p.Piece(t.geometry.Pieces())
+	}
+	defer func() {
+		if ferr := p.flush(true); err == nil {
+			err = ferr
+		}
+	}()
+	for piece := first; piece < end; piece++ {
+		if p.superseded(piece) {
+			return pieces, nil
+		}
+		err := p.readPiece(piece, body, func() { stall.Reset(p.n.cfg.OriginStall) })
+		if err != nil {
+			return pieces, p.stalled(ctx, err)
+		}
+		pieces++
+		if err := p.flush(false); err != nil {
+			return pieces, err
+		}
+	}
+	return pieces, nil
+}
+
+// stalled says what a cancelled read really was.
+func (p *puller) stalled(ctx context.Context, err error) error {
+	if ctx.Err() != nil && p.ctx.Err() == nil {
+		return p2p.OriginError{Message: fmt.Sprintf("%s sent nothing for %v", p.origin, p.n.cfg.OriginStall), Puller: p.n.self}
+	}
+	return err
+}
+
+// started takes the size from the origin's first answer and tells the scheduler.
+func (p *puller) started(size int64) error {
+	n, t := p.n, p.t
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if size < 0 {
+		return p2p.OriginError{Message: fmt.Sprintf("%s does not say its size", p.origin), Puller: n.self}
+	}
+	if err := n.setSizeLocked(t, size); err != nil {
+		return err
+	}
+	n.tracker.PullStarted(t.id, size)
+	return nil
+}
+
+// superseded reports whether a piece has come from elsewhere meanwhile.
+func (p *puller) superseded(piece p2p.Piece) bool {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	return p.t.have.Has(piece)
+}
+
+// readPiece reads one piece into the store.
+func (p *puller) readPiece(piece p2p.Piece, body io.Reader, alive func()) error {
+	n, t := p.n, p.t
+	n.mu.Lock()
+	h := t.handle
+	var want *p2p.PieceDigest
+	if t.known.Has(piece) {
+		d := t.digests[piece]
+		want = &d
+	}
+	n.mu.Unlock()
+	w, err := h.Write(piece)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	inOrder, commit := p.sum.next(t.geometry.Offset(piece))
+	left := t.geometry.Length(piece)
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	for left > 0 {
+		k, err := io.ReadFull(body, buf[:min(left, int64(len(buf)))])
+		if k > 0 {
+			alive()
+			left -= int64(k)
+			if _, werr := w.Write(buf[:k]); werr != nil {
+				return werr
+			}
+			inOrder.Write(buf[:k]) //nolint:errcheck // a hash never fails
+		}
+		if err != nil && left > 0 {
+			return fmt.Errorf("origin %s ended %d bytes before the end of piece %d: %w", p.origin, left, piece, io.ErrUnexpectedEOF)
+		}
+	}
+	d, err := w.Commit(want)
+	if err != nil {
+		return fmt.Errorf("%w: piece %d differs from what another reader of the origin signed", errWrongContent, piece)
+	}
+	commit()
+	p.batch.add(piece, d)
+	return nil
+}
+
+// The digests of this many pieces, or of this much time, are signed at once.
+const (
+	batchPieces = 16
+	batchTime   = 5 * time.Millisecond
+)
+
+// batch collects digests that were not signed yet, of pieces in a row.
+type batch struct {
+	first   p2p.Piece
+	digests []p2p.PieceDigest
+	flushed time.Time
+}
+
+func (b *batch) add(p p2p.Piece, d p2p.PieceDigest) {
+	if len(b.digests) == 0 {
+		b.first = p
+	}
+	b.digests = append(b.digests, d)
+}
+
+// flush publishes the batch when it is full or old, or at once.
+func (p *puller) flush(now bool) error {
+	b := &p.batch
+	if len(b.digests) == 0 || !now && len(b.digests) < batchPieces && time.Since(b.flushed) < batchTime {
+		return nil
+	}
+	pieces := make([]p2p.Piece, len(b.digests))
+	for i := range pieces {
+		pieces[i] = b.first + p2p.Piece(i)
+	}
+	signed := trust.Batch{Task: p.t.id, Geometry: p.t.geometry, First: b.first, Digests: b.digests}
+	p.batch = batch{flushed: time.Now()}
+	return p.publish(signed, pieces)
+}
+
+// sum is the sha256 of a content that is read mostly in order.
+type sum struct {
+	hash hash.Hash
+	done int64 // bytes
+}
+
+func newSum() sum { return sum{hash: sha256.New()} }
+
+// next returns where the bytes of the piece at off go, and what is called when they
+// are known to be right. A piece out of order goes nowhere; whole reads it again.
+func (s *sum) next(off int64) (io.Writer, func()) {
+	if off != s.done {
+		return io.Discard, func() {}
+	}
+	clone, err := s.hash.(hash.Cloner).Clone()
+	if err != nil {
+		return io.Discard, func() {}
+	}
+	counted := &countingWriter{w: clone}
+	return counted, func() {
+		s.hash, s.done = clone, off+counted.n
+	}
+}
+
+// whole returns the digest of the content, of which what was not read in order is
+// read from the store.
+func (s *sum) whole(h store.Task, size int64) (digest.Digest, error) {
+	rest := io.NewSectionReader(h, s.done, size-s.done)
+	if _, err := io.Copy(s.hash, rest); err != nil {
+		return "", fmt.Errorf("read back to verify: %w", err)
+	}
+	s.done = size
+	return digest.NewDigest(digest.SHA256, s.hash), nil
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return c.w.Write(p)
+}

@@ -1,0 +1,250 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/trust"
+)
+
+// puller is this host's reading of a task's origin for the swarm.
+type puller struct {
+	n      *Node
+	t      *task
+	origin p2p.Origin
+	signer *trust.Signer
+	ctx    context.Context
+	cancel context.CancelFunc
+	sum    sum // of the content, as far as it was read in order
+	batch  batch
+}
+
+// Pull is the scheduler's word to read from the origin what the swarm lacks of a
+// task, or to stop doing so. The token is an acting seed's right to sign.
+func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, stop bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
+	t := n.taskLocked(id)
+	switch {
+	case stop:
+		if t != nil && t.puller != nil {
+			t.puller.cancel()
+		}
+		return
+	case t == nil:
+		t = n.newTaskLocked(id, origin)
+	case t.complete:
+		n.tracker.PullDone(id)
+		return
+	case t.puller != nil:
+		return
+	}
+	signer, err := n.security.Signer(token)
+	if err != nil {
+		n.tracker.PullFailed(id, p2p.OriginError{Message: err.Error(), Puller: n.self})
+		return
+	}
+	t.origin, t.joined = origin, true
+	n.wantAllLocked(t)
+	p := &puller{n: n, t: t, origin: origin, signer: signer, sum: newSum()}
+	p.ctx, p.cancel = context.WithCancel(n.ctx)
+	t.puller = p
+	n.goLocked(p.run)
+}
+
+// wantAllLocked makes a task one that this host wants whole.
+func (n *Node) wantAllLocked(t *task) {
+	t.wantAll = true
+	if !t.geometry.IsZero() {
+		n.core.Want(t.id, 0, p2p.Piece(t.geometry.Pieces()))
+	}
+}
+
+// errWrongContent says that an origin's bytes are not those of the task's digest.
+var errWrongContent = errors.New("served bytes that do not have the digest asked for")
+
+func (p *puller) run() {
+	defer p.cancel()
+	err := p.read()
+	if err == nil {
+		err = p.finish()
+	}
+	if errors.Is(err, errWrongContent) {
+		p.revoke(err)
+	}
+	n, t := p.n, p.t
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t.puller == p {
+		t.puller = nil
+	}
+	switch {
+	case err == nil:
+		n.tracker.PullDone(t.id)
+	case p.ctx.Err() != nil:
+	default:
+		said := p2p.OriginError{Message: err.Error()}
+		errors.As(err, &said)
+		said.Puller = n.self
+		n.events.PullFailed(t.id, p.origin, err)
+		n.tracker.PullFailed(t.id, said)
+	}
+}
+
+// read reads every piece that neither this host nor a neighbour holds, until this
+// host holds all: those of neighbours come from them.
+func (p *puller) read() error {
+	tries := 0
+	for {
+		first, end, state, changed := p.gap()
+		switch state {
+		case gapNone:
+			return nil
+		case gapElsewhere:
+			select {
+			case <-changed:
+			case <-time.After(time.Second): // a neighbour may have gone
+			case <-p.ctx.Done():
+				return p.ctx.Err()
+			}
+			continue
+		}
+		pieces, err := p.readRun(first, end)
+		if pieces > 0 {
+			tries = 0
+		}
+		if err == nil {
+			continue
+		}
+		if tries++; p.ctx.Err() != nil || tries >= p.n.cfg.OriginTries || !retryable(err) {
+			return err
+		}
+		p.n.events.OriginRetry(p.t.id, p.origin, err)
+		select {
+		case <-time.After(time.Duration(tries) * 200 * time.Millisecond):
+		case <-p.ctx.Done():
+			return p.ctx.Err()
+		}
+	}
+}
+
+// retryable reports whether an origin may say something else when asked again at once.
+func retryable(err error) bool {
+	var said p2p.OriginError
+	if errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
+		return false
+	}
+	return !errors.As(err, &said) || said.Status == 0 || said.Status >= 500
+}
+
+type gapState uint8
+
+const (
+	gapHere      gapState = iota // to be read from the origin
+	gapElsewhere                 // what is missing is held by neighbours
+	gapNone                      // nothing is missing
+)
+
+// gap returns the next run of pieces to read; end is 0 while the size is unknown.
+func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan struct{}) {
+	n, t := p.n, p.t
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t.geometry.IsZero() {
+		return 0, 0, gapHere, nil
+	}
+	if t.have.Full() {
+		return 0, 0, gapNone, nil
+	}
+	pieces := p2p.Piece(t.geometry.Pieces())
+	first, ok := t.have.NextMissing(0)
+	for ok && t.elsewhere(first) {
+		first, ok = t.have.NextMissing(first + 1)
+	}
+	if !ok {
+		return 0, 0, gapElsewhere, t.changed
+	}
+	for end = first + 1; end < pieces && !t.have.Has(end) && !t.elsewhere(end); end++ {
+	}
+	return first, end, gapHere, nil
+}
+
+// elsewhere reports whether a neighbour holds a piece.
+func (t *task) elsewhere(p p2p.Piece) bool {
+	for _, nb := range t.neighbours {
+		if nb.set != nil && nb.geometry == t.geometry && nb.set.Has(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// finish checks the whole content and signs the final map.
+func (p *puller) finish() error {
+	n, t := p.n, p.t
+	n.mu.Lock()
+	h, final := t.handle, t.final
+	n.mu.Unlock()
+	if final {
+		return nil
+	}
+	got, err := p.sum.whole(h, t.geometry.Size)
+	if err != nil {
+		return err
+	}
+	if want, ok := t.id.Digest(); ok && got != want {
+		return fmt.Errorf("%w: %s, not %s", errWrongContent, got, want)
+	}
+	n.mu.Lock()
+	b := trust.Batch{Task: t.id, Geometry: t.geometry, Digests: append([]p2p.PieceDigest(nil), t.digests...), Final: true}
+	n.mu.Unlock()
+	return p.publish(b, nil)
+}
+
+// publish signs a batch and takes it up, and then the pieces that it is about.
+func (p *puller) publish(b trust.Batch, pieces []p2p.Piece) error {
+	n, t := p.n, p.t
+	b, err := p.signer.Batch(b, time.Now())
+	if err != nil {
+		return fmt.Errorf("sign digests: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.tasks[t.id] != t {
+		return fmt.Errorf("task %s is gone: %w", t.id, context.Canceled)
+	}
+	n.acceptLocked(t, b, trust.Author{Host: n.self, Seed: n.cfg.Seed})
+	for _, piece := range pieces {
+		n.core.Got(t.id, piece)
+		n.holdLocked(t, piece)
+		t.stats.FromOrigin += t.geometry.Length(piece)
+		n.events.Received("", false, t.geometry.Length(piece))
+	}
+	if len(pieces) > 0 {
+		n.flushLocked()
+	}
+	n.pollLocked()
+	return nil
+}
+
+// revoke takes back what this host signed: the content is not what its digest says.
+func (p *puller) revoke(cause error) {
+	n, t := p.n, p.t
+	r, err := p.signer.Revocation(trust.Revocation{Task: t.id, Origin: p.origin, Signer: n.self, Reason: cause.Error()}, time.Now())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.tasks[t.id] != t {
+		return
+	}
+	if err == nil {
+		n.spreadRevocationLocked(t, r)
+	}
+	n.events.Revoked(t.id, p.origin, cause.Error())
+	n.revokeLocked(t, fmt.Errorf("task %s: origin %s %w: %w", t.id, p.origin, cause, ErrRevoked))
+}

@@ -1,0 +1,210 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/exchange"
+)
+
+// Received takes one control message of a neighbour.
+func (n *Node) Received(l exchange.Link, m exchange.Message) error {
+	switch m := m.(type) {
+	case exchange.Digests:
+		return n.receiveDigests(l, m.Batch)
+	case exchange.Revoke:
+		return n.receiveRevocation(l, m.Revocation)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	from := l.Host()
+	switch m := m.(type) {
+	case exchange.Bitmap:
+		n.receiveBitmapLocked(l, m)
+	case exchange.Have:
+		n.receiveHaveLocked(from, m)
+	case exchange.Leave:
+		n.receiveLeaveLocked(from, m.Task)
+	case exchange.Free:
+		n.core.Free(from)
+	}
+	n.pollLocked()
+	return nil
+}
+
+// receiveBitmapLocked takes a host as a neighbour that says it takes part in a task;
+// the scheduler's word on it may come later.
+func (n *Node) receiveBitmapLocked(l exchange.Link, m exchange.Bitmap) {
+	t := n.taskLocked(m.Task)
+	if t == nil {
+		l.Send(exchange.Leave{Task: m.Task})
+		return
+	}
+	if _, banned := t.banned[l.Host()]; banned {
+		return
+	}
+	nb := t.neighbours[l.Host()]
+	if nb == nil {
+		h := n.hostLocked(l.Host())
+		h.link = l
+		nb = n.addNeighbourLocked(t, h)
+	}
+	nb.set, nb.geometry = m.Have, m.Geometry
+	n.bitmapLocked(t, nb)
+	if !nb.told {
+		n.tellLocked(t, nb)
+	}
+}
+
+// bitmapLocked tells the downloads what a neighbour holds, once both know the geometry.
+func (n *Node) bitmapLocked(t *task, nb *neighbour) {
+	if nb.set == nil || t.geometry.IsZero() || nb.geometry != t.geometry {
+		return
+	}
+	n.core.Bitmap(t.id, nb.host.ID, nb.host.Seed, nb.set.Clone())
+}
+
+// tellLocked sends a neighbour what this host holds of a task, digests first.
+func (n *Node) tellLocked(t *task, nb *neighbour) {
+	h := n.hosts[nb.host.ID]
+	if h == nil || h.link == nil {
+		return
+	}
+	nb.told = true
+	if t.geometry.IsZero() {
+		h.link.Send(exchange.Bitmap{Task: t.id})
+		return
+	}
+	for _, b := range t.batches {
+		h.link.Send(exchange.Digests{Batch: b})
+	}
+	h.link.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
+}
+
+func (n *Node) receiveHaveLocked(from p2p.HostID, m exchange.Have) {
+	t := n.tasks[m.Task]
+	if t == nil {
+		return
+	}
+	nb := t.neighbours[from]
+	if nb == nil || nb.set == nil || nb.geometry != t.geometry {
+		return
+	}
+	for _, p := range m.Pieces {
+		if nb.set.Add(p) {
+			n.core.Have(t.id, from, p)
+		}
+	}
+}
+
+func (n *Node) receiveLeaveLocked(from p2p.HostID, id p2p.TaskID) {
+	t := n.tasks[id]
+	if t == nil {
+		return
+	}
+	if nb := t.neighbours[from]; nb != nil {
+		nb.told, nb.set = false, nil
+		n.core.NeighbourGone(id, from)
+	}
+}
+
+// flushSoonLocked sends haves after a quarter of a piece time, at most Config.HaveDelay.
+func (n *Node) flushSoonLocked() {
+	if n.flushing || n.closed {
+		return
+	}
+	n.flushing = true
+	delay := min(n.cfg.HaveDelay, n.core.PieceTime()/4)
+	if delay < 100*time.Microsecond {
+		n.flushLocked()
+		return
+	}
+	n.goLocked(func() {
+		select {
+		case <-time.After(delay):
+		case <-n.ctx.Done():
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.flushLocked()
+	})
+}
+
+// flushLocked tells every neighbour what came since the last time; those that are
+// complete and choose nothing need not know.
+func (n *Node) flushLocked() {
+	n.flushing = false
+	for _, t := range n.tasks {
+		if len(t.pending) == 0 {
+			continue
+		}
+		have := exchange.Have{Task: t.id, Pieces: t.pending}
+		t.pending = nil
+		for id, nb := range t.neighbours {
+			h := n.hosts[id]
+			if !nb.told || h == nil || h.link == nil {
+				continue
+			}
+			if nb.set != nil && nb.set.Full() && !nb.host.Seed {
+				continue
+			}
+			h.link.Send(have)
+		}
+	}
+}
+
+// banLocked ends the exchange of a task with a host that sent what does not verify.
+func (n *Node) banLocked(t *task, id p2p.HostID, reason string) {
+	if _, already := t.banned[id]; already {
+		return
+	}
+	t.banned[id] = reason
+	n.events.Banned(t.id, id, reason)
+	n.abandonLocked(id)
+	n.unlinkLocked(t, id)
+	n.tracker.BadPeer(t.id, id, reason)
+	n.tracker.NeighbourLost(t.id, id)
+}
+
+// TaskGeometry is the scheduler's word on a task's size.
+func (n *Node) TaskGeometry(id p2p.TaskID, size int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.tasks[id]
+	if t == nil || n.closed {
+		return
+	}
+	if err := n.setSizeLocked(t, size); err != nil {
+		n.failLocked(t, err)
+		n.tracker.Leave(id)
+		return
+	}
+	n.pollLocked()
+}
+
+// TaskFailed is the scheduler's word that nobody can give a task now.
+func (n *Node) TaskFailed(id p2p.TaskID, err p2p.OriginError) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.tasks[id]; t != nil && !t.complete && !t.haveAll() {
+		n.failLocked(t, fmt.Errorf("task %s: %w", id, err))
+	}
+}
+
+func (t *task) haveAll() bool { return t.have != nil && t.have.Full() }
+
+// SchedulerState is called when the connection to the schedulers comes and goes.
+func (n *Node) SchedulerState(connected bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.scheduler.connected == connected {
+		return
+	}
+	n.scheduler.connected, n.scheduler.since = connected, time.Now()
+	close(n.scheduler.changed)
+	n.scheduler.changed = make(chan struct{})
+}

@@ -1,0 +1,84 @@
+package node
+
+import (
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/exchange"
+)
+
+// Serve answers a neighbour's request for one piece.
+func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.tasks[r.Task]
+	if t == nil || n.closed || t.handle == nil {
+		return exchange.Answer{Status: exchange.StatusRefused}
+	}
+	nb := t.neighbours[from]
+	if nb == nil {
+		return exchange.Answer{Status: exchange.StatusRefused}
+	}
+	piece := r.First
+	if piece == exchange.AnyPiece {
+		asker := nb.set
+		if asker == nil || nb.geometry != t.geometry {
+			asker = p2p.NewPieceSet(t.geometry.Pieces())
+		}
+		fresh, ok := t.ledger.Fresh(t.have, asker)
+		if !ok {
+			return exchange.Answer{Status: exchange.StatusNoFresh}
+		}
+		piece = fresh
+	}
+	if !t.have.Has(piece) || int64(r.Offset) >= t.geometry.Length(piece) {
+		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}
+	}
+	if !n.slots.Acquire(from, r.Class) {
+		return exchange.Answer{Status: exchange.StatusBusy, Piece: piece}
+	}
+	// A handle of its own: the task may be dropped while the piece is on its way.
+	h, err := n.store.Open(t.id)
+	if err != nil {
+		n.slots.Release(from)
+		n.evictedLocked(t)
+		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}
+	}
+	t.ledger.Sent(piece)
+	t.used = time.Now()
+	return exchange.Answer{
+		Status: exchange.StatusOK, Piece: piece, File: h.File(), Reader: h,
+		Start: t.geometry.Offset(piece) + int64(r.Offset), Length: t.geometry.Length(piece) - int64(r.Offset),
+		Done: func(sent int64, err error) {
+			h.Release()
+			n.served(t, from, piece, sent, err)
+		},
+	}
+}
+
+// served gives the slot of a piece back, and tells who waits for one.
+func (n *Node) served(t *task, to p2p.HostID, piece p2p.Piece, sent int64, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.slots.Release(to)
+	if err != nil {
+		t.ledger.Unsent(piece)
+		n.slots.Ended(to)
+	}
+	t.stats.Sent += sent
+	if nb := t.neighbours[to]; nb != nil {
+		nb.stats.Sent += sent
+	}
+	n.events.Sent(to, sent)
+	for _, id := range n.slots.Vacant() {
+		if h := n.hosts[id]; h != nil && h.link != nil {
+			h.link.Send(exchange.Free{})
+		}
+	}
+}
+
+// evictedLocked forgets a task that the store has no more.
+func (n *Node) evictedLocked(t *task) {
+	n.dropLocked(t)
+	n.tracker.Leave(t.id)
+}
