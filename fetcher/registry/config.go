@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/darter-p2p/darter/internal/config"
 )
 
 // Config is how registries are reached.
@@ -29,20 +31,20 @@ type HostConfig struct {
 
 // Limits bound a read of an origin.
 type Limits struct {
-	DialTimeout   time.Duration `toml:"dial_timeout" doc:"Longest wait for a connection."`
-	TLSTimeout    time.Duration `toml:"tls_timeout" doc:"Longest TLS handshake."`
-	HeaderTimeout time.Duration `toml:"header_timeout" doc:"Longest wait for the headers of an answer."`
-	IdleTimeout   time.Duration `toml:"idle_timeout" doc:"Longest wait for the next bytes of a body."`
-	MaxSkip       int64         `toml:"max_skip" doc:"Most bytes read and thrown away to reach an offset at an origin that ignores ranges."`
+	DialTimeout   config.Duration `toml:"dial_timeout" doc:"Longest wait for a connection."`
+	TLSTimeout    config.Duration `toml:"tls_timeout" doc:"Longest TLS handshake."`
+	HeaderTimeout config.Duration `toml:"header_timeout" doc:"Longest wait for the headers of an answer."`
+	IdleTimeout   config.Duration `toml:"idle_timeout" doc:"Longest wait for the next bytes of a body."`
+	MaxSkip       config.Bytes    `toml:"max_skip" doc:"Most bytes read and thrown away to reach an offset at an origin that ignores ranges."`
 }
 
 // Default returns the settings that suit most: no tables, time-outs of seconds.
 func Default() Config {
 	return Config{Origin: Limits{
-		DialTimeout:   5 * time.Second,
-		TLSTimeout:    10 * time.Second,
-		HeaderTimeout: 10 * time.Second,
-		IdleTimeout:   30 * time.Second,
+		DialTimeout:   config.Duration(5 * time.Second),
+		TLSTimeout:    config.Duration(10 * time.Second),
+		HeaderTimeout: config.Duration(10 * time.Second),
+		IdleTimeout:   config.Duration(30 * time.Second),
 		MaxSkip:       256 << 20,
 	}}
 }
@@ -70,12 +72,12 @@ func (l Limits) Validate() error {
 	var errs []error
 	for _, d := range []struct {
 		key string
-		d   time.Duration
+		d   config.Duration
 	}{
 		{"dial_timeout", l.DialTimeout}, {"tls_timeout", l.TLSTimeout},
 		{"header_timeout", l.HeaderTimeout}, {"idle_timeout", l.IdleTimeout},
 	} {
-		if d.d <= 0 || d.d > 10*time.Minute {
+		if d.d <= 0 || d.d > config.Duration(10*time.Minute) {
 			errs = append(errs, fmt.Errorf("origin.%s: %v, want more than 0 and at most 10m", d.key, d.d))
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/internal/config"
 )
 
 func TestDefaultIsValid(t *testing.T) {
@@ -36,7 +37,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"dial_timeout":   func(c *Config) { c.Origin.DialTimeout = 0 },
 		"tls_timeout":    func(c *Config) { c.Origin.TLSTimeout = -1 },
-		"header_timeout": func(c *Config) { c.Origin.HeaderTimeout = time.Hour },
+		"header_timeout": func(c *Config) { c.Origin.HeaderTimeout = config.Duration(time.Hour) },
 		"idle_timeout":   func(c *Config) { c.Origin.IdleTimeout = 0 },
 		"max_skip":       func(c *Config) { c.Origin.MaxSkip = -1 },
 		"host":           func(c *Config) { c.Registries = []HostConfig{{}} },
@@ -177,7 +178,7 @@ func TestSilentMirrorIsPaused(t *testing.T) {
 	silent, origin := newFake(t), newFake(t)
 	silent.authorize = func(_ http.ResponseWriter, r *http.Request) bool { silent.hang(r); return false }
 	c := Default()
-	c.Origin.HeaderTimeout = 50 * time.Millisecond
+	c.Origin.HeaderTimeout = config.Duration(50 * time.Millisecond)
 	c.Registries = []HostConfig{{Host: "r.test", URL: "http://" + start(t, origin), Mirrors: []string{start(t, silent)}}}
 	s := newSource(t, c, Options{})
 	o := origin.putBlob("r.test", []byte("hello"))

@@ -44,7 +44,7 @@ func (s *Source) openNothing(ctx context.Context, r source.Request) (*source.Res
 
 // firstWait bounds the time until an answer's headers, with a token in between.
 func (s *Source) firstWait() time.Duration {
-	return 2 * (s.limits.DialTimeout + s.limits.TLSTimeout + s.limits.HeaderTimeout)
+	return 2 * (s.limits.DialTimeout + s.limits.TLSTimeout + s.limits.HeaderTimeout).Duration()
 }
 
 // open reads from one endpoint. r.Length is not 0.
@@ -57,7 +57,7 @@ func (s *Source) open(ctx context.Context, ep *Endpoint, ref Ref, r source.Reque
 		return nil, err
 	}
 	host := resp.Request.URL.Host
-	b := &body{ctx: ctx, watch: w, idle: s.limits.IdleTimeout, host: host, under: resp.Body, left: -1, bound: 1<<63 - 1}
+	b := &body{ctx: ctx, watch: w, idle: s.limits.IdleTimeout.Duration(), host: host, under: resp.Body, left: -1, bound: 1<<63 - 1}
 	out, err := s.describe(resp, ref, r, b)
 	if err != nil {
 		_ = b.Close()
@@ -87,7 +87,7 @@ func (s *Source) describe(resp *http.Response, ref Ref, r source.Request, b *bod
 			return nil, unusable(fmt.Errorf("manifest of %d bytes: %w", sp.size, errTooLong))
 		}
 	}
-	if sp.skip > s.limits.MaxSkip {
+	if sp.skip > int64(s.limits.MaxSkip) {
 		return nil, unusable(fmt.Errorf("ranges are ignored and offset %d is too far to read up to", sp.skip))
 	}
 	if sp.skip > 0 {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
+	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -248,8 +249,8 @@ func TestSilentOrigin(t *testing.T) {
 	o := f.putBlob(start(t, f), make([]byte, 100_000))
 	path := "/repo/blobs/" + digest.FromBytes(make([]byte, 100_000)).String()
 	c := Default()
-	c.Origin.IdleTimeout = 50 * time.Millisecond
-	c.Origin.HeaderTimeout = 50 * time.Millisecond
+	c.Origin.IdleTimeout = config.Duration(50 * time.Millisecond)
+	c.Origin.HeaderTimeout = config.Duration(50 * time.Millisecond)
 	s := newSource(t, c, Options{})
 	for _, failure := range []sourcetest.Failure{{Hang: true, After: 50_000}, {HangOpen: true}} {
 		f.mu.Lock()
@@ -269,7 +270,7 @@ func TestSlowReader(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789"), 1<<20)
 	o := f.putBlob(start(t, f), data)
 	c := Default()
-	c.Origin.IdleTimeout = 20 * time.Millisecond
+	c.Origin.IdleTimeout = config.Duration(20 * time.Millisecond)
 	s := newSource(t, c, Options{})
 	resp, err := s.Open(t.Context(), whole(o))
 	if err != nil {

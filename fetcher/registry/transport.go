@@ -26,13 +26,13 @@ func newTransport(l Limits, conf *tls.Config, proxy proxyFunc) *http.Transport {
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	dialer := &net.Dialer{Timeout: l.DialTimeout, KeepAlive: 30 * time.Second}
+	dialer := &net.Dialer{Timeout: l.DialTimeout.Duration(), KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                 proxy,
 		DialContext:           GuardDial(dialer.DialContext),
 		TLSClientConfig:       conf,
-		TLSHandshakeTimeout:   l.TLSTimeout,
-		ResponseHeaderTimeout: l.HeaderTimeout,
+		TLSHandshakeTimeout:   l.TLSTimeout.Duration(),
+		ResponseHeaderTimeout: l.HeaderTimeout.Duration(),
 		MaxIdleConns:          idleInAll,
 		MaxIdleConnsPerHost:   idlePerHost,
 		IdleConnTimeout:       idleFor,

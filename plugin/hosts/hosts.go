@@ -208,12 +208,12 @@ func stampOf(dir string) (string, error) {
 // tune sets on a transport of containerd's what a registry.Source expects of one.
 func (d *Dir) tune(tr *http.Transport, first bool) {
 	if first {
-		dialer := newDialer(d.limits.DialTimeout)
+		dialer := newDialer(d.limits.DialTimeout.Duration())
 		tr.DialContext = dialer.DialContext
 	}
 	tr.DialContext = registry.GuardDial(tr.DialContext)
-	tr.TLSHandshakeTimeout = d.limits.TLSTimeout
-	tr.ResponseHeaderTimeout = d.limits.HeaderTimeout
+	tr.TLSHandshakeTimeout = d.limits.TLSTimeout.Duration()
+	tr.ResponseHeaderTimeout = d.limits.HeaderTimeout.Duration()
 	tr.DisableCompression = true
 	tr.MaxIdleConns, tr.MaxIdleConnsPerHost = 64, 16
 	tr.IdleConnTimeout = time.Minute

@@ -1,0 +1,49 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/internal/config"
+)
+
+// Config is how the mirror answers.
+type Config struct {
+	DefaultRegistry  string          `toml:"default_registry" doc:"Registry of requests that name none, as docker's do. Empty answers them by digest alone."`
+	FirstByteTimeout config.Duration `toml:"first_byte_timeout" doc:"Longest wait for the first byte; then the client is sent on with 503. Keep it below containerd's 30s."`
+	StallTimeout     config.Duration `toml:"stall_timeout" doc:"Longest wait for the next byte of a body; then its connection is cut, and the client resumes elsewhere."`
+	ResumeBlock      config.Duration `toml:"resume_block" doc:"How long the resume of a body that broke is refused, so that the client takes its next host."`
+}
+
+// Default suits containerd and docker on this node.
+func Default() Config {
+	return Config{
+		DefaultRegistry:  "docker.io",
+		FirstByteTimeout: config.Duration(15 * time.Second),
+		StallTimeout:     config.Duration(30 * time.Second),
+		ResumeBlock:      config.Duration(time.Minute),
+	}
+}
+
+// Validate reports every setting that cannot work, by its key.
+func (c Config) Validate() error {
+	var errs []error
+	if c.DefaultRegistry != "" {
+		if _, err := registry.ParseHost(c.DefaultRegistry); err != nil {
+			errs = append(errs, fmt.Errorf("default_registry: %w", err))
+		}
+	}
+	for _, d := range []struct {
+		key string
+		d   config.Duration
+	}{
+		{"first_byte_timeout", c.FirstByteTimeout}, {"stall_timeout", c.StallTimeout}, {"resume_block", c.ResumeBlock},
+	} {
+		if d.d <= 0 || d.d > config.Duration(10*time.Minute) {
+			errs = append(errs, fmt.Errorf("%s: %v, want more than 0 and at most 10m", d.key, d.d))
+		}
+	}
+	return errors.Join(errs...)
+}
