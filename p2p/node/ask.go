@@ -184,6 +184,7 @@ func (n *Node) take(from p2p.HostID, a download.Ask, r exchange.Reply, body io.R
 		return err
 	}
 	defer h.Release()
+	start := time.Now()
 	err = n.write(t, h, r.Piece, body)
 	switch {
 	case errors.Is(err, store.ErrDigest):
@@ -194,7 +195,7 @@ func (n *Node) take(from p2p.HostID, a download.Ask, r exchange.Reply, body io.R
 		n.refused(a, download.Broken)
 		return err
 	}
-	n.arrived(t, from, a, r.Piece)
+	n.arrived(t, from, a, r.Piece, time.Since(start))
 	return nil
 }
 
@@ -280,7 +281,7 @@ func (n *Node) digest(t *task, p p2p.Piece) (p2p.PieceDigest, error) {
 }
 
 // arrived counts a verified piece.
-func (n *Node) arrived(t *task, from p2p.HostID, a download.Ask, p p2p.Piece) {
+func (n *Node) arrived(t *task, from p2p.HostID, a download.Ask, p p2p.Piece, took time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.tasks[t.id] != t || n.closed {
@@ -293,6 +294,7 @@ func (n *Node) arrived(t *task, from p2p.HostID, a download.Ask, p p2p.Piece) {
 			seed = nb.host.Seed
 			nb.stats.Pieces++
 			nb.stats.Received += bytes
+			nb.stats.Took += took
 		}
 		t.stats.received(bytes, seed)
 		n.events.Received(from, seed, bytes)

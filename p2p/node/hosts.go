@@ -162,7 +162,7 @@ func (n *Node) lostLocked(h *host) {
 		}
 		n.unlinkLocked(t, h.id)
 		if !t.complete {
-			n.tracker.NeighbourLost(id, h.id)
+			n.tracker.NeighbourLost(id, []p2p.HostID{h.id})
 		}
 	}
 	if len(h.tasks) == 0 && h.link == nil && !h.dialing {

@@ -27,7 +27,7 @@ type Tracker interface {
 	Join(task p2p.TaskID, origin p2p.Origin, size int64)
 	Leave(task p2p.TaskID)
 	Done(task p2p.TaskID)
-	NeighbourLost(task p2p.TaskID, hosts ...p2p.HostID)
+	NeighbourLost(task p2p.TaskID, hosts []p2p.HostID)
 	PullStarted(task p2p.TaskID, size int64)
 	PullFailed(task p2p.TaskID, err p2p.OriginError)
 	PullDone(task p2p.TaskID)

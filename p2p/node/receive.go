@@ -167,7 +167,7 @@ func (n *Node) banLocked(t *task, id p2p.HostID, reason string) {
 	n.abandonLocked(id)
 	n.unlinkLocked(t, id)
 	n.tracker.BadPeer(t.id, id, reason)
-	n.tracker.NeighbourLost(t.id, id)
+	n.tracker.NeighbourLost(t.id, []p2p.HostID{id})
 }
 
 // TaskGeometry is the scheduler's word on a task's size.

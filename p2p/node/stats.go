@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/x509"
 	"maps"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ type PeerStats struct {
 	Pieces   int64
 	Received int64
 	Sent     int64
+	Took     time.Duration // while pieces were coming from it, one after the other
 }
 
 func (s *Stats) received(bytes int64, seed bool) {
@@ -52,6 +54,7 @@ func (s *Stats) gone(id p2p.HostID, nb *neighbour) {
 	sum.Pieces += nb.stats.Pieces
 	sum.Received += nb.stats.Received
 	sum.Sent += nb.stats.Sent
+	sum.Took += nb.stats.Took
 	s.past[id], s.pastHosts[id] = sum, nb.host
 }
 
@@ -64,6 +67,8 @@ type Snapshot struct {
 	Final    bool         // the digest of the whole matched
 	Complete bool
 	Pulling  bool // this host reads the origin for others
+	Active   bool // the rest is wanted
+	SignedBy []string
 	Readers  int
 	Error    error
 	Stats
@@ -104,7 +109,7 @@ func (n *Node) Task(id p2p.TaskID) (Snapshot, bool) {
 
 func (n *Node) snapshotLocked(t *task) Snapshot {
 	s := Snapshot{Task: t.id, Origin: t.origin, Geometry: t.geometry, Final: t.final, Complete: t.complete,
-		Pulling: t.puller != nil, Readers: t.readers, Error: t.err, Stats: t.stats}
+		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Error: t.err, Stats: t.stats}
 	if t.have != nil {
 		s.Pieces = t.have.Count()
 	}
@@ -122,6 +127,7 @@ func (n *Node) snapshotLocked(t *task) Snapshot {
 		p.PeerStats.Pieces += nb.stats.Pieces
 		p.Received += nb.stats.Received
 		p.Sent += nb.stats.Sent
+		p.Took += nb.stats.Took
 		peers[id] = p
 	}
 	for id, why := range t.banned {
@@ -149,4 +155,32 @@ func (n *Node) Slots() (sending, asked int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.slots.Active(), n.core.Outstanding()
+}
+
+// Links returns the number of links that are up.
+func (n *Node) Links() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	up := 0
+	for _, h := range n.hosts {
+		if h.link != nil {
+			up++
+		}
+	}
+	return up
+}
+
+// signers returns the names in the certificates of those who signed the map.
+func (t *task) signers() []string {
+	var names []string
+	for _, b := range t.batches {
+		cert, err := x509.ParseCertificate(b.Cert)
+		if err != nil {
+			continue
+		}
+		if name := cert.Subject.CommonName; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/internal/health"
+	"github.com/darter-p2p/darter/internal/metrics"
+	"github.com/darter-p2p/darter/internal/notify"
+	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/process"
+	"github.com/darter-p2p/darter/internal/serve"
+	"github.com/darter-p2p/darter/internal/version"
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/exchange"
+	"github.com/darter-p2p/darter/p2p/node"
+	"github.com/darter-p2p/darter/p2p/store"
+	"github.com/darter-p2p/darter/p2p/tracker"
+	"github.com/darter-p2p/darter/p2p/trust"
+	"github.com/darter-p2p/darter/plugin/hosts"
+	"github.com/darter-p2p/darter/plugin/mirror"
+)
+
+// daemon is darterd's parts.
+type daemon struct {
+	cfg      *Config
+	id       *pki.Identity
+	self     p2p.Host
+	started  time.Time
+	metrics  *prometheus.Registry
+	counters *counters
+	health   *health.Health
+	store    *store.Disk
+	source   *registry.Source
+	node     *node.Node
+	exchange *exchange.Exchange
+	tracker  *tracker.Client
+	fetcher  *fetcher.Local
+	mirror   *mirror.Handler
+}
+
+// run wires darterd and runs it until ctx ends.
+func run(ctx context.Context, cfg *Config) error {
+	d := &daemon{cfg: cfg, started: time.Now(), health: &health.Health{}, metrics: metrics.New("darterd", version.Number())}
+	if err := d.identify(); err != nil {
+		return err
+	}
+	if err := d.wire(ctx); err != nil {
+		return err
+	}
+	defer d.close(ctx)
+	return d.serve(ctx)
+}
+
+// identify takes the node's name and role from its certificate.
+func (d *daemon) identify() (err error) {
+	if d.id, err = pki.Load(d.cfg.TLS.files()); err != nil {
+		return fmt.Errorf("%w; make one with: darter ca init && darter ca issue", err)
+	}
+	name := d.id.Name()
+	if d.cfg.Seed.Enable && name.Role != pki.Seed {
+		return fmt.Errorf("seed.enable: the certificate %s has the role %s, want seed: %w", d.cfg.TLS.Cert, name.Role, errdefs.ErrInvalidArgument)
+	}
+	d.self = p2p.Host{ID: p2p.HostID(name.Name), Addr: d.cfg.Host.Advertise, Zone: d.cfg.Host.IDC, Seed: d.cfg.Seed.Enable}
+	if d.self.Addr == "" {
+		d.self.Addr = d.cfg.Peer.Listen
+	}
+	if at := strings.Split(d.cfg.Host.Location, "|"); len(at) >= 3 {
+		d.self.Rack = at[2]
+	}
+	return d.self.ID.Validate()
+}
+
+// wire makes the parts, from the disk up to the door.
+func (d *daemon) wire(ctx context.Context) (err error) {
+	cfg := d.cfg
+	if err := os.MkdirAll(filepath.Dir(cfg.Store.Root), 0o755); err != nil {
+		return err
+	}
+	if d.counters, err = newCounters(d.metrics); err != nil {
+		return err
+	}
+	certs, err := hosts.New(cfg.Containerd, hosts.Options{Self: []string{cfg.Mirror.Listen}, Limits: cfg.Origin})
+	if err != nil {
+		return err
+	}
+	instance := string(d.self.ID)
+	if d.source, err = registry.New(cfg.registry(), registry.Options{Hosts: certs, Instance: instance, UserAgent: "darter/" + version.Number()}); err != nil {
+		return err
+	}
+	if d.store, err = store.Open(ctx, cfg.store()); err != nil {
+		return err
+	}
+	d.node, err = node.New(cfg.node(), d.self.ID, d.store, fetcher.Origins{Source: d.source}, security{d.id}, d.counters.events(log.G(ctx)))
+	if err != nil {
+		return err
+	}
+	x := exchange.Default()
+	x.Listen, x.TLSData, x.Identity = cfg.Peer.Listen, cfg.Peer.TLSData, exchange.Member(d.id)
+	x.OnRefused = func(from net.Addr, err error) {
+		log.G(ctx).WithField("from", from).WithError(err).Info("connection refused")
+	}
+	if d.exchange, err = exchange.New(x, exchange.TCP{}, d.node); err != nil {
+		return err
+	}
+	t := tracker.Default()
+	t.Addresses, t.Host, t.Version = cfg.Scheduler.Addresses, d.self, version.Number()
+	if d.tracker, err = tracker.New(t, d.id, d.node.Holdings, d.node.FromScheduler()); err != nil {
+		return err
+	}
+	d.node.Bind(d.exchange, d.tracker)
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, d.source); err != nil {
+		return err
+	}
+	d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics})
+	return err
+}
+
+// close closes what wire opened.
+func (d *daemon) close(ctx context.Context) {
+	if err := d.source.Close(); err != nil {
+		log.G(ctx).WithError(err).Warn("close registries")
+	}
+	if err := d.store.Close(); err != nil {
+		log.G(ctx).WithError(err).Error("close store")
+	}
+}
+
+// serve runs the parts; they stop in reverse order, the doors first.
+func (d *daemon) serve(ctx context.Context) error {
+	to := notify.FromEnvironment(os.Getenv)
+	g := &process.Group{Stopping: func() {
+		d.health.Stopping()
+		if err := to.Stopping(); err != nil {
+			log.G(ctx).WithError(err).Warn("tell the service manager")
+		}
+	}}
+	for _, l := range []struct {
+		name, addr string
+		handler    http.Handler
+	}{
+		{"metrics", d.cfg.Metrics.Listen, metrics.Handler(d.metrics)},
+		{"health", d.cfg.Health.Listen, d.health},
+	} {
+		if err := addHTTP(g, l.name, l.addr, l.handler); err != nil {
+			return err
+		}
+	}
+	g.Add("exchange", d.exchange.Run)
+	g.Add("node", d.node.Run)
+	g.Add("scheduler", d.tracker.Run)
+	control, err := serve.Unix(d.cfg.Control.Socket, 0o600)
+	if err != nil {
+		return err
+	}
+	g.Add("control", func(ctx context.Context) error { return serve.HTTP(ctx, control, d.control(), 0) })
+	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, d.mirror); err != nil {
+		return err
+	}
+	g.Add("ready", func(ctx context.Context) error {
+		d.health.Ready()
+		log.G(ctx).WithFields(log.Fields{"host": d.self.ID, "seed": d.self.Seed, "mirror": d.cfg.Mirror.Listen, "peers": d.exchange.Addr().String()}).Info("darterd serves")
+		return to.Ready()
+	})
+	g.Add("watchdog", func(ctx context.Context) error {
+		return to.Watch(ctx, func(context.Context) error { d.node.Slots(); return nil })
+	})
+	return g.Run(ctx)
+}
+
+// addHTTP adds a server; nothing for an empty address.
+func addHTTP(g *process.Group, name, addr string, h http.Handler) error {
+	if addr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	g.Add(name, func(ctx context.Context) error { return serve.HTTP(ctx, l, h, 0) })
+	return nil
+}
+
+// security is the node's identity as its part in the piece network needs it.
+type security struct{ *pki.Identity }
+
+func (s security) Signer(token []byte) (*trust.Signer, error) {
+	key, cert := s.Identity.Signer()
+	return trust.NewSigner(key, cert, token)
+}
