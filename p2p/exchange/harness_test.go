@@ -138,6 +138,7 @@ type recorder struct {
 	wrong    error // the contract of Handler was broken
 	serve    func(p2p.HostID, Request) Answer
 	receive  func(Message) error
+	leaving  chan struct{} // Disconnected waits for its end
 }
 
 func newRecorder() *recorder {
@@ -164,6 +165,12 @@ func (r *recorder) Connected(l Link) {
 }
 
 func (r *recorder) Disconnected(l Link, err error) {
+	r.mu.Lock()
+	leaving := r.leaving
+	r.mu.Unlock()
+	if leaving != nil {
+		<-leaving
+	}
 	r.change(func() {
 		if r.up[l.Host()] != l {
 			r.wrong = fmt.Errorf("%v disconnected and was not connected", l)

@@ -35,7 +35,7 @@ type link struct {
 	peerTLSData bool     // the peer takes data connections in TLS only
 	born        time.Time
 	expires     time.Time // the peer's certificate
-	before      *link // the host's link before, to be announced as gone first
+	before      *link     // the host's link before, to be announced as gone first
 
 	ear    ear
 	frames frameReader

@@ -156,30 +156,33 @@ func TestConnectWhereOnlyOneSideCan(t *testing.T) {
 	})
 }
 
-// A host that lost its end of the link dials anew: the other replaces its own.
+// A host that lost its end of the link dials anew: the other replaces its own, and
+// announces the new one when the old one's Disconnected has returned.
 func TestALinkThatIsHalfLostIsReplaced(t *testing.T) {
 	overSim(t, func(t *testing.T, c *cluster) {
-		slow := func(cfg *Config) { cfg.IdleTimeout = time.Minute }
-		a, b := c.host("a", slow), c.host("b")
+		a, b := c.host("a"), c.host("b")
 		defer a.stop()
 		defer b.stop()
 		old := b.connect(t, a)
 		a.await(t, "the link", func() bool { return a.ups == 1 })
-		c.net.Cut("b", "a")
-		c.net.Cut("a", "b")
-		if err := b.awaitDown(t); !errors.Is(err, errSilent) {
-			t.Fatalf("b's end: %v", err)
+		hold := make(chan struct{})
+		a.change(func() { a.leaving = hold })
+		c.net.Host("b", simnet.Shape{}).Lose()
+		if err := b.awaitDown(t); !errdefs.IsUnavailable(err) {
+			t.Errorf("b's end: %v", err)
 		}
-		if s := a.seen(); s.ups != 1 || s.downs != 0 {
-			t.Fatal("a has noticed, the test is void")
-		}
-		// The old connection's end must not be what tells a.
-		c.net.Heal("a", "b")
-		c.net.Heal("b", "a")
 		if l := b.connect(t, a); l == old {
 			t.Error("b was given the link it lost")
 		}
-		a.await(t, "the new link", func() bool { return a.ups == 2 && len(a.downs) == 1 })
+		time.Sleep(time.Second)
+		if s := a.seen(); s.ups != 1 {
+			t.Fatalf("%+v while the old link is taken down", s)
+		}
+		close(hold)
+		a.await(t, "the new link", func() bool { return a.ups == 2 })
+		if err := a.awaitDown(t); !errors.Is(err, errReplaced) {
+			t.Errorf("a's end: %v", err)
+		}
 	})
 }
 
@@ -202,13 +205,11 @@ func TestTheLaterWordWins(t *testing.T) {
 				t.Errorf("epoch %d beside %d: %v", step.epoch, live.peerEpoch, err)
 			}
 		}
-		// b crashes and comes back before a has noticed: cut off from its old life.
-		c.net.Cut("b", "a")
-		c.net.Host("b", simnet.Shape{}).Crash()
+		// b comes back from a power cut before a has noticed.
+		c.net.Host("b", simnet.Shape{}).Lose()
 		b.stop()
 		b2 := c.host("b")
 		defer b2.stop()
-		c.net.Heal("b", "a")
 		b2.connect(t, a)
 		a.await(t, "the new link", func() bool { return a.ups == 2 && len(a.downs) == 1 })
 	})

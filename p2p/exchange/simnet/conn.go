@@ -61,6 +61,17 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// lose ends both directions for this end only.
+func (c *conn) lose() {
+	c.once.Do(func() {
+		c.host.net.mu.Lock()
+		delete(c.host.conns, c)
+		c.host.net.mu.Unlock()
+		c.out.set(func() { c.out.ended, c.out.packets = true, nil })
+		c.in.set(func() { c.in.gone, c.in.lost = true, true })
+	})
+}
+
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
@@ -91,6 +102,7 @@ type pipe struct {
 	held    int  // bytes in packets
 	ended   bool // the writer has closed
 	gone    bool // the reader has closed
+	lost    bool // and the writer cannot know
 	readBy  time.Time
 	writeBy time.Time
 }
@@ -204,7 +216,7 @@ func (p *pipe) roomLocked(cut bool) (int, error) {
 		return 0, net.ErrClosed
 	case past(p.writeBy, time.Now()):
 		return 0, os.ErrDeadlineExceeded
-	case p.gone && !cut:
+	case p.gone && !cut && !p.lost:
 		return 0, syscall.EPIPE
 	}
 	return max(window-p.held, 0), nil

@@ -141,6 +141,26 @@ func TestDial(t *testing.T) {
 	})
 }
 
+func TestWhatIsLostIsNotSeenByPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := simnet.New()
+		a := n.Host("a", simnet.Shape{})
+		here, there := connect(t, a, n.Host("b", simnet.Shape{}))
+		defer there.Close()
+		a.Lose()
+		if _, err := here.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("here: %v", err)
+		}
+		if _, err := there.Write([]byte("x")); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		_ = there.SetReadDeadline(time.Now().Add(time.Hour))
+		if _, err := there.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v", err)
+		}
+	})
+}
+
 func TestCrashIsSeenByPeers(t *testing.T) {
 	n := simnet.New()
 	a := n.Host("a", simnet.Shape{})

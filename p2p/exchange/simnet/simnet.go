@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -206,6 +208,17 @@ func (h *Host) Crash() {
 	h.net.mu.Unlock()
 	for _, c := range open {
 		_ = c.Close()
+	}
+}
+
+// Lose breaks every connection of the host without a word to the other ends, as a
+// power cut or a firewall's restart does.
+func (h *Host) Lose() {
+	h.net.mu.Lock()
+	open := slices.Collect(maps.Keys(h.conns))
+	h.net.mu.Unlock()
+	for _, c := range open {
+		c.lose()
 	}
 }
 
