@@ -1,0 +1,224 @@
+// Package cluster runs a whole cluster in one process, scheduler, seeds and nodes,
+// over real sockets on loopback, with an origin in memory that fails on command. Its
+// tests are those of the parts together: crowds, deaths, lies and restarts.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
+	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/exchange"
+	"github.com/darter-p2p/darter/p2p/node"
+	"github.com/darter-p2p/darter/p2p/store"
+	"github.com/darter-p2p/darter/p2p/tracker"
+	"github.com/darter-p2p/darter/p2p/trust"
+	"github.com/darter-p2p/darter/scheduler/rpc"
+	"github.com/darter-p2p/darter/scheduler/swarm"
+)
+
+// Cluster is a scheduler, an origin and the nodes that were started.
+type Cluster struct {
+	t      testing.TB
+	ca     *pki.CA
+	dir    string
+	addr   string // of the scheduler
+	stop   func() // the scheduler
+	Origin *sourcetest.Memory
+	Core   swarm.Config
+}
+
+// New makes a cluster with a running scheduler and no nodes.
+func New(t testing.TB) *Cluster {
+	ca, err := pki.CreateCA("test", time.Now(), 24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{t: t, ca: ca, dir: t.TempDir(), Origin: sourcetest.NewMemory(), Core: swarm.Default()}
+	c.StartScheduler()
+	return c
+}
+
+func (c *Cluster) identity(role pki.Role, name string) *pki.Identity {
+	pair, err := c.ca.Issue(pki.Request{Role: role, Name: name}, time.Now())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	id, err := pki.NewIdentity(pair, c.ca.Roots())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return id
+}
+
+// security is an identity as a node and a scheduler need it.
+type security struct{ *pki.Identity }
+
+func (s security) Signer(token []byte) (*trust.Signer, error) {
+	key, cert := s.Identity.Signer()
+	return trust.NewSigner(key, cert, token)
+}
+
+func (s security) Token(task p2p.TaskID, host p2p.HostID, expires time.Time) ([]byte, error) {
+	signer, err := s.Signer(nil)
+	if err != nil {
+		return nil, err
+	}
+	token, err := signer.Token(task, host, expires)
+	if err != nil {
+		return nil, err
+	}
+	return token.Encode(), nil
+}
+
+// StartScheduler starts the scheduler, at the address it had before if there was one.
+func (c *Cluster) StartScheduler() {
+	at := "127.0.0.1:0"
+	if c.addr != "" {
+		at = c.addr
+	}
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.addr = l.Addr().String()
+	id := c.identity(pki.Scheduler, "scheduler")
+	s, err := rpc.New(rpc.Default(), swarm.New(c.Core, rand.New(rand.NewPCG(1, 1))), security{id}, prometheus.NewRegistry())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.stop = c.run(func(ctx context.Context) error { return s.Serve(ctx, l, id) })
+}
+
+// StopScheduler stops the scheduler, which forgets everything.
+func (c *Cluster) StopScheduler() { c.stop() }
+
+// run runs f until the returned function or the end of the test stops it.
+func (c *Cluster) run(f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.t.Cleanup(stop)
+	return stop
+}
+
+// Node is a host of the cluster.
+type Node struct {
+	*node.Node
+	ID      p2p.HostID
+	Fetcher *fetcher.Local
+	Store   *store.Disk
+	Stop    func()
+}
+
+// Options change a node before it starts.
+type Options struct {
+	Config func(*node.Config)
+	Events node.Events
+	Fetch  func(*fetcher.Config)
+}
+
+// Start starts a node or a seed; one of a name that was stopped takes its store up again.
+func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
+	c.t.Helper()
+	n := &Node{ID: p2p.HostID(name)}
+	id := c.identity(role, name)
+	cfg := node.Default()
+	if role == pki.Seed {
+		cfg = node.DefaultSeed()
+	}
+	if o.Config != nil {
+		o.Config(&cfg)
+	}
+	sc := store.Default()
+	sc.Root, sc.Floor = filepath.Join(c.dir, name), 0
+	var err error
+	if n.Store, err = store.Open(context.Background(), sc); err != nil {
+		c.t.Fatal(err)
+	}
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: c.Origin}, security{id}, o.Events); err != nil {
+		c.t.Fatal(err)
+	}
+	x := exchange.Default()
+	x.Listen, x.Identity = "127.0.0.1:0", exchange.Member(id)
+	wire, err := exchange.New(x, exchange.TCP{}, n.Node)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	tc := tracker.Default()
+	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
+	track, err := tracker.New(tc, id, n.Holdings, n.FromScheduler())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n.Bind(wire, track)
+	fc := fetcher.Default()
+	if o.Fetch != nil {
+		o.Fetch(&fc)
+	}
+	if n.Fetcher, err = fetcher.New(fc, n.Node, c.Origin); err != nil {
+		c.t.Fatal(err)
+	}
+	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
+	n.Stop = sync.OnceFunc(func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			stops[i]()
+		}
+		if err := n.Store.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.t.Cleanup(n.Stop)
+	for late := time.Now().Add(10 * time.Second); !track.State().Connected; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			c.t.Fatalf("%s does not reach the scheduler: %v", name, track.State().Err)
+		}
+	}
+	return n
+}
+
+// Content is something at the origin.
+type Content struct {
+	Data   []byte
+	Digest digest.Digest
+	Task   p2p.TaskID
+	Origin p2p.Origin
+}
+
+// Put makes a content of random bytes at the origin.
+func (c *Cluster) Put(name string, size int) Content {
+	data := make([]byte, size)
+	src := rand.NewChaCha8([32]byte{byte(size), 1})
+	src.Read(data) //nolint:errcheck // never fails
+	v := Content{Data: data, Digest: digest.FromBytes(data)}
+	v.Task, _ = p2p.TaskOfDigest(v.Digest)
+	v.Origin = registry.Origin("registry.test", name, registry.Blobs, v.Digest.String())
+	c.Origin.Put(v.Origin, sourcetest.Content{Data: data})
+	return v
+}
+
+// Ask is the content as a reader without credentials asks for it.
+func (v Content) Ask(name string) fetcher.Content {
+	return fetcher.Content{Registry: "registry.test", Repository: name, Kind: fetcher.Blob, Digest: v.Digest}
+}
+
+func (v Content) String() string { return fmt.Sprintf("%s (%d bytes)", v.Task.Short(), len(v.Data)) }

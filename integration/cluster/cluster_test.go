@@ -1,0 +1,75 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/internal/pki"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// read reads a range of a content through a node and compares it with the truth.
+func read(ctx context.Context, n *Node, v Content, r fetcher.Range) error {
+	body, err := n.Fetcher.Open(ctx, v.Ask("app"), r)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	got, err := io.ReadAll(body)
+	if err != nil {
+		return fmt.Errorf("after %d bytes: %w", len(got), err)
+	}
+	if want := v.Data[body.Offset : body.Offset+body.Length]; !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes, not those of the content's %d", len(got), len(want))
+	}
+	return nil
+}
+
+func patience(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestCrowd(t *testing.T) {
+	c := New(t)
+	v := c.Put("app", 64<<20)
+	seed := c.Start(pki.Seed, "seed", Options{})
+	var nodes []*Node
+	for i := range 6 {
+		nodes = append(nodes, c.Start(pki.Node, fmt.Sprintf("node%d", i), Options{}))
+	}
+	ctx := patience(t)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for _, n := range nodes {
+		wg.Go(func() {
+			if err := read(ctx, n, v, fetcher.All); err != nil {
+				t.Errorf("%s: %v", n.ID, err)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("took %v", time.Since(begin))
+	if got := c.Origin.Served(v.Origin); got != int64(len(v.Data)) {
+		t.Errorf("the origin sent %d bytes of a content of %d", got, len(v.Data))
+	}
+	s, _ := seed.Task(v.Task)
+	t.Logf("seed sent %.2f copies", float64(s.Sent)/float64(len(v.Data)))
+	for _, n := range nodes {
+		s, _ := n.Task(v.Task)
+		t.Logf("%s: peers %d seed %d origin %d twice %d complete %v", n.ID, s.FromPeers>>20, s.FromSeed>>20, s.FromOrigin>>20, s.Twice>>20, s.Complete)
+		if s.FromPeers+s.FromSeed != int64(len(v.Data)) {
+			t.Errorf("%s counts %d from peers, %d from the seed, of %d", n.ID, s.FromPeers, s.FromSeed, len(v.Data))
+		}
+	}
+}
