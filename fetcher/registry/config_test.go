@@ -178,7 +178,7 @@ func TestSilentMirrorIsPaused(t *testing.T) {
 	silent, origin := newFake(t), newFake(t)
 	silent.authorize = func(_ http.ResponseWriter, r *http.Request) bool { silent.hang(r); return false }
 	c := Default()
-	c.Origin.HeaderTimeout = config.Duration(50 * time.Millisecond)
+	c.Origin.HeaderTimeout = config.Duration(500 * time.Millisecond)
 	c.Registries = []HostConfig{{Host: "r.test", URL: "http://" + start(t, origin), Mirrors: []string{start(t, silent)}}}
 	s := newSource(t, c, Options{})
 	o := origin.putBlob("r.test", []byte("hello"))

@@ -76,10 +76,10 @@ func newSite(c HostConfig, l Limits) (*site, error) {
 	return s, nil
 }
 
-func (c HostConfig) tls() (*tls.Config, error) {
-	conf := &tls.Config{InsecureSkipVerify: c.SkipVerify, MinVersion: tls.VersionTLS12}
-	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
+func (r HostConfig) tls() (*tls.Config, error) {
+	conf := &tls.Config{InsecureSkipVerify: r.SkipVerify, MinVersion: tls.VersionTLS12}
+	if r.CA != "" {
+		pem, err := os.ReadFile(r.CA)
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
@@ -87,11 +87,11 @@ func (c HostConfig) tls() (*tls.Config, error) {
 			conf.RootCAs = x509.NewCertPool() // a machine without a system store
 		}
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: no certificate in %s", c.CA)
+			return nil, fmt.Errorf("ca: no certificate in %s", r.CA)
 		}
 	}
-	if c.ClientCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
+	if r.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(r.ClientCert, r.ClientKey)
 		if err != nil {
 			return nil, fmt.Errorf("client_cert: %w", err)
 		}
@@ -103,14 +103,14 @@ func (c HostConfig) tls() (*tls.Config, error) {
 // proxyFunc chooses the proxy of a request, nil = none.
 type proxyFunc func(*http.Request) (*url.URL, error)
 
-func (c HostConfig) proxy() (proxyFunc, error) {
-	switch c.Proxy {
+func (r HostConfig) proxy() (proxyFunc, error) {
+	switch r.Proxy {
 	case "":
 		return http.ProxyFromEnvironment, nil
 	case "none":
 		return nil, nil
 	}
-	u, err := url.Parse(c.Proxy)
+	u, err := url.Parse(r.Proxy)
 	if err != nil {
 		return nil, errors.New("proxy: not a URL") // the text may hold a password
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -150,7 +149,7 @@ func newSource(t *testing.T, c Config, o Options) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
@@ -173,7 +172,7 @@ func (a *realm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.issued++
-	json.NewEncoder(w).Encode(map[string]any{"token": fmt.Sprintf("t%d", a.issued), "expires_in": a.life})
+	fmt.Fprintf(w, `{"token":"t%d","expires_in":%d}`, a.issued, a.life)
 }
 
 func (a *realm) count() int {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -44,29 +45,29 @@ func checkHost(host string) error {
 	if len(host) > maxNameLength {
 		return fmt.Errorf("longer than %d bytes", maxNameLength)
 	}
-	name, port := host, ""
 	if rest, ok := strings.CutPrefix(host, "["); ok {
 		addr, after, closed := strings.Cut(rest, "]")
 		ip, err := netip.ParseAddr(addr)
 		if !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
-			return fmt.Errorf("not an IPv6 address in brackets")
+			return errors.New("not an IPv6 address in brackets")
 		}
 		if after == "" {
 			return nil
 		}
-		if port, ok = strings.CutPrefix(after, ":"); !ok {
-			return fmt.Errorf("text after the address")
+		port, ok := strings.CutPrefix(after, ":")
+		if !ok {
+			return errors.New("text after the address")
 		}
 		return checkPort(port)
 	}
-	var hasPort bool
-	if name, port, hasPort = strings.Cut(host, ":"); hasPort {
+	name, port, hasPort := strings.Cut(host, ":")
+	if hasPort {
 		if err := checkPort(port); err != nil {
 			return err
 		}
 	}
 	if !hostPattern.MatchString(name) || strings.Contains(name, "..") {
-		return fmt.Errorf("not a host name")
+		return errors.New("not a host name")
 	}
 	return nil
 }

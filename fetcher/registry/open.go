@@ -50,7 +50,7 @@ func (s *Source) firstWait() time.Duration {
 // open reads from one endpoint. r.Length is not 0.
 func (s *Source) open(ctx context.Context, ep *Endpoint, ref Ref, r source.Request) (*source.Response, error) {
 	ctx, w := newWatch(ctx, s.firstWait())
-	resp, err := s.ask(ctx, ep, ref, http.MethodGet, rangeHeader(r.Offset, r.Length), r.Header)
+	resp, err := s.ask(ctx, ep, ref, http.MethodGet, rangeHeader(r.Offset, r.Length), r.Header) //nolint:bodyclose // b.Close does
 	w.disarm()
 	if err != nil {
 		w.end()

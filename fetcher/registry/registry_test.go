@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -264,28 +265,36 @@ func TestSilentOrigin(t *testing.T) {
 	}
 }
 
-// While a reader thinks, the origin is not blamed.
-func TestSlowReader(t *testing.T) {
-	f := newFake(t)
-	data := bytes.Repeat([]byte("0123456789"), 1<<20)
-	o := f.putBlob(start(t, f), data)
-	c := Default()
-	c.Origin.IdleTimeout = config.Duration(20 * time.Millisecond)
-	s := newSource(t, c, Options{})
-	resp, err := s.Open(t.Context(), whole(o))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	first := make([]byte, 10)
-	if _, err := io.ReadFull(resp.Body, first); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(60 * time.Millisecond) // three times the bound
-	rest, err := io.ReadAll(resp.Body)
-	if err != nil || len(rest) != len(data)-10 {
-		t.Errorf("%d bytes, %v", len(rest), err)
-	}
+// While a reader thinks, the origin is not blamed; while it waits, it is.
+func TestIdleTimeoutCountsWaitingOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, w := newWatch(t.Context(), time.Hour)
+		under, origin := io.Pipe()
+		context.AfterFunc(ctx, func() { origin.CloseWithError(ctx.Err()) }) // as a connection does
+		b := &body{ctx: ctx, watch: w, idle: time.Second, host: "r.test", under: under, left: 100}
+		defer func() { _ = b.Close() }()
+		go func() {
+			for range 3 {
+				_, _ = origin.Write(make([]byte, 10))
+				time.Sleep(900 * time.Millisecond)
+			}
+		}()
+		p := make([]byte, 10)
+		for i := range 3 {
+			if _, err := io.ReadFull(b, p); err != nil {
+				t.Fatalf("read %d: %v", i, err)
+			}
+			time.Sleep(10 * time.Second) // the reader thinks
+		}
+		started := time.Now()
+		var e *source.Error
+		if _, err := b.Read(p); !errors.As(err, &e) || !errors.Is(err, errSilent) {
+			t.Errorf("%v, want silence", err)
+		}
+		if d := time.Since(started); d != time.Second {
+			t.Errorf("blamed after %v", d)
+		}
+	})
 }
 
 func TestRequestHeaders(t *testing.T) {
@@ -298,9 +307,11 @@ func TestRequestHeaders(t *testing.T) {
 		"X-Dragonfly-Registry": {"https://elsewhere"}, "X-Forwarded-For": {"10.0.0.1"}, "Range": {"bytes=1-"},
 	}
 	r := whole(Origin(host, "repo", Manifests, "v1"))
-	open(t, s, r)
-	r.Header = reader
-	open(t, s, r)
+	for _, r.Header = range []http.Header{nil, reader} {
+		if _, err := open(t, s, r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	seen := f.requests()
 	if len(seen) != 2 {
 		t.Fatalf("%d requests", len(seen))

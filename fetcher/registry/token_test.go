@@ -172,12 +172,8 @@ func TestRealmOf(t *testing.T) {
 		{https, map[string]string{"realm": "%zz"}, false, ""},
 	} {
 		u, err := realmOf(tc.ep, ref, challenge{params: tc.params}, tc.secret)
-		if got := ""; err == nil {
-			if got = u.String(); got != tc.want {
-				t.Errorf("%v: %s, want %s", tc.params, got, tc.want)
-			}
-		} else if tc.want != "" {
-			t.Errorf("%v: %v, want %s", tc.params, err, tc.want)
+		if (err == nil) != (tc.want != "") || err == nil && u.String() != tc.want {
+			t.Errorf("%v: %v, %v; want %s", tc.params, u, err, tc.want)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func newDir(t *testing.T, root string, own ...string) *Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
+	t.Cleanup(func() { _ = d.Close() })
 	return d
 }
 
@@ -111,7 +111,7 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 	eps, _ := d.Endpoints("registry.example")
-	if got := eps[0].Header; len(got["x-key"]) != 1 {
+	if got := eps[0].Header; len(got) != 1 { // containerd keeps the spelling of the file
 		t.Errorf("header of the mirror: %v", got)
 	}
 	if _, err := d.Endpoints("certs.example"); err == nil {
@@ -179,7 +179,7 @@ func TestHostsAreBounded(t *testing.T) {
 // The settings reach the wire: a registry whose CA only certs.d knows.
 func TestCertificateIsUsed(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "{}")
+		fmt.Fprint(w, "{}")
 	}))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
@@ -198,7 +198,7 @@ func TestCertificateIsUsed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer s.Close()
+			defer func() { _ = s.Close() }()
 			resp, err := s.Open(t.Context(), source.Request{Origin: registry.Origin("r.example", "x", registry.Manifests, "v1"), Length: -1})
 			if (err == nil) != tc.ok {
 				t.Fatal(err)
@@ -222,7 +222,7 @@ func TestFallbackStaysAtItsHost(t *testing.T) {
 			http.Redirect(w, r, elsewhere+"/x", http.StatusTemporaryRedirect)
 			return
 		}
-		io.WriteString(w, "{}")
+		fmt.Fprint(w, "{}")
 	}))
 	t.Cleanup(srv.Close)
 	u, _ := url.Parse(srv.URL)
@@ -233,7 +233,7 @@ func TestFallbackStaysAtItsHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	resp, err := s.Open(t.Context(), source.Request{Origin: registry.Origin(u.Host, "x", registry.Manifests, "v1"), Length: -1})
 	if err != nil {
 		t.Fatal(err)

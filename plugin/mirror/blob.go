@@ -67,15 +67,13 @@ func (h *Handler) statBlob(w *response, r *request) error {
 
 // unsatisfiable answers a range that holds no byte of the content, and names its size.
 func (h *Handler) unsatisfiable(w *response, r *request, err error) error {
-	size := "*"
 	var said *source.Error
 	if errors.As(err, &said) && said.Header.Get("Content-Range") != "" {
 		w.Header().Set("Content-Range", said.Header.Get("Content-Range"))
 	} else if d, err := h.fetcher.Stat(r.Context(), r.content); err != nil {
 		return fmt.Errorf("stat blob: %w", err)
 	} else {
-		size = strconv.FormatInt(d.Size, 10)
-		w.Header().Set("Content-Range", "bytes */"+size)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", d.Size))
 	}
 	const status = http.StatusRequestedRangeNotSatisfiable
 	refusal{status, codeOf(status, true), "no byte of the content is in this range", nil, nil}.write(w)

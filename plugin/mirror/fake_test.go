@@ -89,7 +89,7 @@ func (f *fake) Open(ctx context.Context, c fetcher.Content, r fetcher.Range) (*f
 	if length < 0 || length > size-offset {
 		length = size - offset
 	}
-	var rc io.ReadCloser = io.NopCloser(struct{ io.Reader }{bytes.NewReader(data[offset : offset+length])})
+	rc := io.NopCloser(struct{ io.Reader }{bytes.NewReader(data[offset : offset+length])})
 	if f.wrap != nil {
 		rc = f.wrap(ctx, rc)
 	}

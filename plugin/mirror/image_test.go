@@ -70,7 +70,7 @@ func TestImageThroughTheDoor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { _ = s.Close() })
 	h := newHandler(t, direct{s}, func(c *Config) { c.DefaultRegistry = upstream.Host })
 	door := strings.TrimPrefix(serve(t, h), "http://")
 

@@ -104,7 +104,7 @@ func (h *Handler) serve(w *response, r *request) error {
 	if r.route.base {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", "2")
-		w.Write([]byte("{}"))
+		fmt.Fprint(w, "{}")
 		return nil
 	}
 	if r.content, err = h.contentOf(r); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -61,7 +62,7 @@ func TestBrokenBody(t *testing.T) {
 			d := f.put(data)
 			other := f.put(data[1:])
 			f.wrap = breaks
-			h := newHandler(t, f, func(c *Config) { c.StallTimeout = config.Duration(50 * time.Millisecond) })
+			h := newHandler(t, f, func(c *Config) { c.StallTimeout = config.Duration(time.Second) })
 			base := serve(t, h) + "/v2/a/blobs/"
 			status, body, err := get(t, base+d.String(), "")
 			if status != 200 || !errors.Is(err, io.ErrUnexpectedEOF) || len(body) > sent || !bytes.HasPrefix(data, body) {
@@ -142,7 +143,9 @@ func TestClientLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.ReadFull(resp.Body, make([]byte, 1000))
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
 	cancel()
 	resp.Body.Close()
 	select {
@@ -160,20 +163,27 @@ func TestClientLeaves(t *testing.T) {
 }
 
 // A slow client is not a stall of the fetcher.
-func TestSlowClient(t *testing.T) {
-	f := newFake()
-	d := f.put(make([]byte, 16<<20)) // more than the sockets hold
-	h := newHandler(t, f, func(c *Config) { c.StallTimeout = config.Duration(20 * time.Millisecond) })
-	resp, err := http.Get(serve(t, h) + "/v2/a/blobs/" + d.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	io.ReadFull(resp.Body, make([]byte, 1000))
-	time.Sleep(100 * time.Millisecond) // five times the bound
-	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != 16<<20-1000 {
-		t.Errorf("%d bytes, %v", n, err)
-	}
+func TestStallCountsWaitingOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, w := newWatch(t.Context(), time.Hour)
+		defer w.end()
+		data := &stuck{cut{io.NopCloser(bytes.NewReader(make([]byte, 30))), 30, nil}, ctx}
+		r := watched{data, w, time.Second}
+		p := make([]byte, 10)
+		for range 3 {
+			if _, err := r.Read(p); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // the client is slow
+		}
+		started := time.Now()
+		if _, err := r.Read(p); err == nil || !errors.Is(context.Cause(ctx), errSlow) || w.clientGone() {
+			t.Errorf("%v, cause %v", err, context.Cause(ctx))
+		}
+		if d := time.Since(started); d != time.Second {
+			t.Errorf("cut after %v", d)
+		}
+	})
 }
 
 // file is a Body that is a file, as a complete task of the store is.
