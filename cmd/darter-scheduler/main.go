@@ -53,8 +53,8 @@ func command(ctx context.Context, out, errOut io.Writer, args []string) error {
 		return config.Print(out, "Configuration of darter-scheduler. Every key is shown with its default.", &cfg)
 	}
 	if err := config.Load(*path, &cfg); err != nil {
-		if errdefs.IsNotFound(err) { // exit code 2, not that of a missing task
-			return fmt.Errorf("%v (make one with --print-default-config): %w", err, errdefs.ErrInvalidArgument)
+		if errdefs.IsNotFound(err) {
+			return fmt.Errorf("%w (make one with --print-default-config): %w", errdefs.ErrInvalidArgument, err)
 		}
 		return err
 	}

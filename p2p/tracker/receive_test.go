@@ -114,8 +114,8 @@ func TestParts(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	b := backoff{min: 100 * time.Millisecond, max: time.Second}
 	for round := range 2 {
-		for i, most := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-			most *= time.Millisecond
+		for i, ms := range []int{100, 200, 400, 800, 1000, 1000} {
+			most := time.Duration(ms) * time.Millisecond
 			if d := b.pick(); d < most/2 || d > most {
 				t.Errorf("round %d, wait %d is %v, want %v to %v", round, i, d, most/2, most)
 			}

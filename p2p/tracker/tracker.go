@@ -112,12 +112,12 @@ func New(cfg Config, id *pki.Identity, holdings func() []p2p.Holding, h Handler)
 // Run keeps the connection until ctx ends; then it says goodbye and returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	wait := backoff{min: c.cfg.MinWait, max: c.cfg.MaxWait}
-	for ctx.Err() == nil {
+	for {
 		for _, addr := range c.cfg.Addresses {
 			began := time.Now()
 			answered, err := c.connect(ctx, addr)
 			c.note(addr, err)
-			if ctx.Err() != nil {
+			if stopped(ctx) {
 				return nil
 			}
 			if answered { // begin again with the first address, where the others are
@@ -128,9 +128,13 @@ func (c *Client) Run(ctx context.Context) error {
 			}
 		}
 		wait.sleep(ctx)
+		if stopped(ctx) {
+			return nil
+		}
 	}
-	return nil
 }
+
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 // State returns the state of the connection.
 func (c *Client) State() State {

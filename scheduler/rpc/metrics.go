@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
@@ -73,5 +72,5 @@ func kind(r proto.Message) string {
 	if field == nil {
 		return "none"
 	}
-	return string(protoreflect.Name(field.Name()))
+	return string(field.Name())
 }

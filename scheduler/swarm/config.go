@@ -32,7 +32,7 @@ func Default() Config {
 		SeedDegree:      64,
 		RackNeighbours:  4,
 		Bridges:         2,
-		Batch:           50 * time.Millisecond,
+		Batch:           5 * time.Millisecond,
 		Warmup:          3 * time.Second,
 		PullTries:       5,
 		PullStart:       30 * time.Second,

@@ -199,17 +199,6 @@ func BenchmarkJoin(b *testing.B) {
 	b.ReportMetric(float64(c.Stats().Decisions-before)/b.Elapsed().Seconds(), "neighbours/s")
 }
 
-func BenchmarkDone(b *testing.B) {
-	c := New(noWarmup(), rand.New(rand.NewPCG(1, 1)))
-	for i := range 1000 {
-		c.Apply(epoch, HostUp{flat(i)})
-		c.Apply(epoch, Join{taskOf("x"), hostOf(i), origin1, 1})
-	}
-	for i := 0; b.Loop(); i++ {
-		c.Apply(epoch, Done{taskOf("x"), hostOf(i % 1000)})
-	}
-}
-
 // TestIdleHoldingsAreSmall measures the memory of (task, peer) pairs that nobody asks for.
 func TestIdleHoldingsAreSmall(t *testing.T) {
 	const hosts, tasks, per = 500, 2000, 100 // each task is held by a fifth of the hosts

@@ -27,8 +27,17 @@ func (e Announce) apply(c *Core) {
 func (c *Core) announce(h *host, a p2p.Holding) {
 	t := c.task(a.Task)
 	c.addOrigin(t, a.Origin)
+	if c.condemned(t, h.ID) {
+		c.forget(t)
+		return
+	}
+	known := h.peers[t]
+	reads := known != nil && t.pull != nil && t.pull.puller == known && !a.Pulling && !a.Complete
+	if reads && !known.stale {
+		c.hearSize(known, a.Size) // it spoke before it heard that it is the puller
+		return
+	}
 	switch {
-	case c.condemned(t, h.ID):
 	case a.Complete:
 		c.nowComplete(c.addPeer(t, h, complete), a.Size)
 	case a.Active || a.Pulling:
@@ -38,7 +47,11 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 		}
 		p := c.addPeer(t, h, s)
 		c.hearSize(p, a.Size)
-		c.agreePuller(p, a)
+		if reads {
+			c.pullerRestarted(t)
+		} else if a.Pulling {
+			c.agreePuller(p, a)
+		}
 		c.ensurePull(t)
 		c.retell(p)
 		c.gather(p, c.neighbours(t)/2)
@@ -46,8 +59,8 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 	default:
 		p := c.addPeer(t, h, partial)
 		c.hearSize(p, a.Size)
-		if t.pull != nil && t.pull.puller == p {
-			c.pullLost(t, p2p.OriginError{Puller: h.ID, Message: "the host that read it was restarted"})
+		if reads {
+			c.pullerRestarted(t)
 		}
 		c.ensurePull(t)
 	}
@@ -57,18 +70,16 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 // agreePuller keeps one puller of those who say that they are.
 func (c *Core) agreePuller(p *peer, a p2p.Holding) {
 	t := p.task
-	mine := t.pull != nil && t.pull.puller == p
 	switch {
-	case a.Pulling && t.pull == nil && t.count[complete] == 0:
+	case t.pull != nil && t.pull.puller == p:
+	case t.pull == nil && t.count[complete] == 0:
 		c.startPull(t, &pull{
-			puller: p, origin: a.Origin, started: a.Size >= 0, since: c.now, tried: []p2p.HostID{p.host.ID},
+			puller: p, origin: a.Origin, started: a.Size >= 0, since: c.now, tries: 1, tried: []p2p.HostID{p.host.ID},
 		})
 		t.held = false
 		c.widen(p)
-	case a.Pulling && !mine:
+	default:
 		c.stopPull(p)
-	case mine && !a.Pulling: // it was restarted
-		c.pullLost(t, p2p.OriginError{Puller: p.host.ID, Message: "the host that read it was restarted"})
 	}
 }
 

@@ -14,7 +14,8 @@ type pull struct {
 	origin  p2p.Origin
 	started bool         // the origin's first bytes are there
 	since   time.Time    // when the puller was told
-	tried   []p2p.HostID // hosts that were told to read this origin, the puller included
+	tries   int          // pullers of this origin so far
+	tried   []p2p.HostID // hosts that failed with it, and the puller
 }
 
 // origin is a place that a joiner named, and what it said when it refused.
@@ -61,7 +62,7 @@ func (c *Core) ensurePull(t *task) {
 		return
 	}
 	for _, o := range t.origins {
-		if !o.failed(c.now) && c.pullFrom(t, o.name, nil) {
+		if !o.failed(c.now) && c.pullFrom(t, o.name, 0, nil) {
 			return
 		}
 	}
@@ -69,7 +70,7 @@ func (c *Core) ensurePull(t *task) {
 
 // pullFrom tells the best host that did not try yet to read an origin, and reports
 // whether there is one.
-func (c *Core) pullFrom(t *task, from p2p.Origin, tried []p2p.HostID) bool {
+func (c *Core) pullFrom(t *task, from p2p.Origin, tries int, tried []p2p.HostID) bool {
 	h := c.choosePuller(t, tried)
 	if h == nil {
 		return false
@@ -79,7 +80,7 @@ func (c *Core) pullFrom(t *task, from p2p.Origin, tried []p2p.HostID) bool {
 		s = wanting
 	}
 	p := c.addPeer(t, h, s)
-	c.startPull(t, &pull{puller: p, origin: from, since: c.now, tried: append(tried, h.ID)})
+	c.startPull(t, &pull{puller: p, origin: from, since: c.now, tries: tries + 1, tried: append(tried, h.ID)})
 	c.emit(h, Pull{Task: t.id, Origin: from, Size: t.size, Token: !h.Seed})
 	p.knows = t.size >= 0
 	c.widen(p)
@@ -194,10 +195,17 @@ func (c *Core) pullLost(t *task, why p2p.OriginError) {
 	if t.count[wanting] == 0 || t.count[complete] > 0 {
 		return
 	}
-	if len(p.tried) < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tried) {
+	if p.tries < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tries, p.tried) {
 		return
 	}
 	c.refuse(t, p.origin, why)
+}
+
+// pullerRestarted ends a pull whose host came back without it. The same host may try again.
+func (c *Core) pullerRestarted(t *task) {
+	id := t.pull.puller.host.ID
+	t.pull.tried = slices.DeleteFunc(t.pull.tried, func(x p2p.HostID) bool { return x == id })
+	c.pullLost(t, p2p.OriginError{Puller: id, Message: "the host that read it was restarted"})
 }
 
 // refuse remembers what an origin said; if no other origin is left, everybody who
