@@ -126,10 +126,10 @@ func TestNumbers(t *testing.T) {
 }
 
 // runProgram runs the program as main does.
-func runProgram(args ...string) (out string, err error, code int) {
+func runProgram(args ...string) (out string, code int, err error) {
 	var stdout, stderr bytes.Buffer
 	err = command(&stdout, &stderr, args).Execute()
-	return stdout.String(), err, process.ExitCode(err)
+	return stdout.String(), process.ExitCode(err), err
 }
 
 // darterd is one that answers as it is told, on a Unix socket.
@@ -143,7 +143,10 @@ func darterd(t *testing.T, h http.HandlerFunc) (socket string) {
 		defer close(done)
 		_ = s.Serve(l)
 	}()
-	t.Cleanup(func() { s.Close(); <-done })
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
 	return socket
 }
 
@@ -201,7 +204,7 @@ func TestAsksDarterd(t *testing.T) {
 		{[]string{"explain", "broken"}, 1, "500"},
 		{[]string{"explain", "text"}, 1, "does not speak JSON"},
 	} {
-		out, err, code := runProgram(append(test.args, "--socket", socket)...)
+		out, code, err := runProgram(append(test.args, "--socket", socket)...)
 		if code != test.code || !strings.Contains(out+fmt.Sprint(err), test.say) {
 			t.Errorf("%q: exit %d, want %d and %q\n%s%v", test.args, code, test.code, test.say, out, err)
 		}
@@ -218,9 +221,9 @@ func TestDarterdIsNotRunning(t *testing.T) {
 	dead := filepath.Join(dir, "dead")
 	l := must(listenUnix(dead))(t)
 	l.SetUnlinkOnClose(false)
-	l.Close()
+	_ = l.Close()
 	for socket, say := range map[string]string{filepath.Join(dir, "none"): "systemctl start darterd", dead: "journalctl -u darterd"} {
-		out, err, code := runProgram("status", "--socket", socket)
+		out, code, err := runProgram("status", "--socket", socket)
 		if code != process.ExitUnavailable || out != "" || !strings.Contains(err.Error(), "darterd is not running") || !strings.Contains(err.Error(), say) {
 			t.Errorf("exit %d, %q, %v", code, out, err)
 		}
@@ -233,11 +236,11 @@ func TestUsage(t *testing.T) {
 		{"ca", "init"}, {"ca", "init", "--cluster", "c"}, {"ca", "init", "--cluster", "c", "--dir", "d", "--days", "0"}, {"ca", "init", "--cluster", "UPPER", "--dir", "d"},
 		{"ca", "issue", "--dir", "d", "--role", "king", "--name", "a"}, {"ca", "issue", "--dir", "d", "--role", "node", "--name", "a", "--ip", "x"},
 	} {
-		if _, err, code := runProgram(args...); code != process.ExitUsage {
+		if _, code, err := runProgram(args...); code != process.ExitUsage {
 			t.Errorf("%q: exit %d, %v", args, code, err)
 		}
 	}
-	out, err, code := runProgram("--version")
+	out, code, err := runProgram("--version")
 	if code != 0 || !strings.HasPrefix(out, "darter ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -259,7 +262,7 @@ func TestCA(t *testing.T) {
 		{"ca issue --role scheduler --name s1 --dns a.example,b.example --ip 10.0.0.1 --ip ::1 --dir " + dir, 0, "s1.key"},
 	}
 	for _, step := range steps {
-		out, err, code := runProgram(strings.Fields(step.args)...)
+		out, code, err := runProgram(strings.Fields(step.args)...)
 		if code != step.code || !strings.Contains(out+fmt.Sprint(err), step.say) {
 			t.Errorf("%s: exit %d, want %d and %q\n%s%v", step.args, code, step.code, step.say, out, err)
 		}

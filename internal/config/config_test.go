@@ -31,7 +31,6 @@ type sample struct {
 		Limits rates `toml:"limits" doc:"What a seed may send."`
 	} `toml:"seed" doc:"The seed's part."`
 	Registry []registry `toml:"registry" doc:"One table for each registry that needs settings."`
-	internal int
 }
 
 type store struct {

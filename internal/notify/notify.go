@@ -5,6 +5,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -73,8 +74,8 @@ func (n *Notifier) send(state string) error {
 	if err != nil {
 		return fmt.Errorf("notify %s: %w", state, err)
 	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte(state)); err != nil {
+	_, err = conn.Write([]byte(state))
+	if err = errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("notify %s: %w", state, err)
 	}
 	return nil

@@ -40,7 +40,9 @@ func HTTP(ctx context.Context, l net.Listener, h http.Handler, drain time.Durati
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.Close()
 	}
-	<-served // http.ErrServerClosed
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
 	if err != nil {
 		return fmt.Errorf("serve %s: stop: %w", l.Addr(), err)
 	}
