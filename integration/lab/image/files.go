@@ -11,6 +11,14 @@ import (
 // maxFile is the largest file taken, in bytes; files are held in memory.
 const maxFile = 32 << 20
 
+const (
+	// smallFile is what counts as a small file, in bytes, of which only one in
+	// smallShare is taken: the machine's sources have far more of them than images
+	// have, and unpacking would be about creating files.
+	smallFile  = 8 << 10
+	smallShare = 8
+)
+
 // source is one file of the machine.
 type source struct {
 	path string
@@ -29,9 +37,10 @@ func defaultRoots() []string {
 }
 
 // files yields the regular files and symbolic links below the roots in the
-// order of their names. What cannot be read is left out.
+// order of their names. What cannot be read is left out, and so are most small files.
 func files(roots []string) iter.Seq[source] {
 	return func(yield func(source) bool) {
+		small := 0
 		for _, root := range roots {
 			stopped := false
 			_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -50,6 +59,11 @@ func files(roots []string) iter.Seq[source] {
 				}
 				if info.Size() > maxFile {
 					return nil
+				}
+				if info.Size() < smallFile && entry.Type().IsRegular() {
+					if small++; small%smallShare != 1 {
+						return nil
+					}
 				}
 				if !yield(source{path, info}) {
 					stopped = true

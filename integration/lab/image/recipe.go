@@ -34,7 +34,7 @@ type Recipe struct {
 }
 
 // format changes when the same recipe gives another image.
-const format = 1
+const format = 2
 
 // weights are the sizes of the layers but the last, in turn: a large base, a
 // small package, a run time, and so on, as images have them.
