@@ -26,6 +26,7 @@ type task struct {
 	batches  []trust.Batch // what was said of the digests, for relaying; one if final
 	final    bool          // the digest of the whole content matched
 	complete bool          // final, whole and in its place in the store
+	settling bool          // on its way there
 	joined   bool          // wanted: the scheduler was asked for neighbours
 	wantAll  bool
 	err      error // why no more will come
@@ -192,17 +193,21 @@ func (n *Node) finishedLocked(t *task) {
 	if t.stats.Held.IsZero() {
 		t.stats.Held = time.Now()
 	}
-	if !t.final || t.complete {
+	if !t.final || t.complete || t.settling {
 		return
 	}
-	t.complete = true
-	t.used = time.Now()
+	t.settling = true
 	h := t.handle
 	n.goLocked(func() {
-		if err := h.Complete(); err != nil {
+		err := h.Complete()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		t.settling = false
+		if err != nil {
 			n.events.TaskFailed(t.id, fmt.Errorf("complete: %w", err))
 			return
 		}
+		t.complete, t.used = true, time.Now()
 		n.tracker.Done(t.id)
 		n.events.TaskDone(t.id, t.geometry.Size)
 	})
