@@ -32,10 +32,14 @@ type entry struct {
 }
 
 func (e *entry) info(now time.Time) Info {
+	var kept pins
+	if len(e.pins) > 0 {
+		kept = e.pins.active(now)
+	}
 	return Info{
 		ID: e.id, Geometry: e.g,
 		Pieces: int(e.pieces.Load()), Bytes: e.bytes.Load(), Completed: e.completed.Load(),
-		Used: e.used, Pins: e.pins.active(now), Open: e.handles,
+		Used: e.used, Pins: kept, Open: e.handles,
 	}
 }
 

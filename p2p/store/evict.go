@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"time"
 
@@ -20,7 +19,10 @@ type candidate struct {
 // back. If all candidates together do not give that much, it returns them and false.
 func victims(candidates []candidate, need int64) ([]p2p.TaskID, bool) {
 	slices.SortFunc(candidates, func(a, b candidate) int {
-		return cmp.Or(a.used.Compare(b.used), compareIDs(a.id, b.id))
+		if c := a.used.Compare(b.used); c != 0 {
+			return c
+		}
+		return compareIDs(a.id, b.id)
 	})
 	var chosen []p2p.TaskID
 	for _, c := range candidates {
@@ -44,7 +46,10 @@ func compareIDs(a, b p2p.TaskID) int {
 // sortInfos puts the most recently used first.
 func sortInfos(infos []Info) {
 	slices.SortFunc(infos, func(a, b Info) int {
-		return cmp.Or(b.Used.Compare(a.Used), compareIDs(a.ID, b.ID))
+		if c := b.Used.Compare(a.Used); c != 0 {
+			return c
+		}
+		return compareIDs(a.ID, b.ID)
 	})
 }
 
