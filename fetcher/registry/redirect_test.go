@@ -140,7 +140,10 @@ func TestServersMayNotPointInside(t *testing.T) {
 		"http://x.localhost.:" + port,
 		"http://[::ffff:127.0.0.1]:" + port,
 		"http://0.0.0.0:" + port,
-		"http://rebound.test", // a name that resolves to loopback
+		"http://rebound.test",      // a name that resolves to loopback
+		"http://reb\u00f6und.test", // dialled as xn--rebund-yxa.test
+		"http://REBOUND.test",
+		"http://[fe80::1%25eth0]",
 		"http://169.254.169.254",
 		"http://[fe80::1]",
 		"http://[fd00:ec2::254]",
@@ -152,7 +155,9 @@ func TestServersMayNotPointInside(t *testing.T) {
 				w.WriteHeader(401)
 			},
 		} {
-			ep := outside(t, h, map[string]string{"rebound.test:80": insideHost})
+			ep := outside(t, h, map[string]string{
+				"rebound.test:80": insideHost, "REBOUND.test:80": insideHost, "xn--rebund-yxa.test:80": insideHost,
+			})
 			s := newSource(t, Default(), Options{Hosts: oneEndpoint{ep}})
 			_, err := open(t, s, whole(Origin("r.test", "repo", Blobs, someDigest)))
 			if !errors.Is(err, errUnreachable) || !errors.Is(err, errdefs.ErrUnavailable) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/darter-p2p/darter/fetcher/source"
 )
 
@@ -48,6 +50,9 @@ var _ source.Source = (*Source)(nil)
 func New(c Config, o Options) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if strings.ContainsAny(o.Instance, ", \t\r\n") {
+		return nil, fmt.Errorf("instance %q: a space or comma: %w", o.Instance, errdefs.ErrInvalidArgument)
 	}
 	s := &Source{
 		limits:   c.Origin,

@@ -63,6 +63,10 @@ func reachOf(ep *Endpoint) reach {
 // Names that resolve to such addresses are caught by GuardDial.
 func (r reach) bind(ctx context.Context, u *url.URL) (context.Context, error) {
 	host := u.Hostname()
+	if strings.ContainsFunc(host, func(r rune) bool { return r > '~' }) {
+		// net/http dials another spelling of it, which GuardDial would not know for ours.
+		return nil, fmt.Errorf("%s: not an ASCII name: %w", clip(u.Host), errUnreachable)
+	}
 	if ip, ok := literal(host); ok {
 		if err := r.check(ip); err != nil {
 			return nil, fmt.Errorf("%s: %w", clip(u.Host), err)
