@@ -68,11 +68,11 @@ func (c *Core) checkTask(t *task) (peers int, err error) {
 		return 0, fmt.Errorf("peers by state are counted %v and are %v", t.count, count)
 	}
 	for _, p := range t.sources {
-		if p.gone || !p.wide {
+		if p.gone() || !p.wide {
 			return 0, fmt.Errorf("source %s is gone or not wide", p.host.ID)
 		}
 	}
-	if t.pull != nil && (t.pull.puller.gone || !t.pull.puller.takes()) {
+	if t.pull != nil && (t.pull.puller.gone() || !t.pull.puller.takes()) {
 		return 0, fmt.Errorf("puller %s is gone or does not take the task", t.pull.puller.host.ID)
 	}
 	return peers + len(t.parts), nil
@@ -80,7 +80,7 @@ func (c *Core) checkTask(t *task) (peers int, err error) {
 
 func (c *Core) checkPeer(p *peer) error {
 	switch {
-	case p.gone || c.hosts[p.host.ID] != p.host || p.host.peers[p.task] != p:
+	case p.gone() || c.hosts[p.host.ID] != p.host || p.host.peers[p.task] != p:
 		return fmt.Errorf("is not its host's peer")
 	case len(p.edges) > c.degreeCap(p):
 		return fmt.Errorf("%d neighbours, at most %d", len(p.edges), c.degreeCap(p))
@@ -95,7 +95,7 @@ func (c *Core) checkPeer(p *peer) error {
 			return fmt.Errorf("has %s twice", q.host.ID)
 		case q.task != p.task:
 			return fmt.Errorf("has %s of another task", q.host.ID)
-		case q.gone || c.hosts[q.host.ID] != q.host:
+		case q.gone() || c.hosts[q.host.ID] != q.host:
 			return fmt.Errorf("has %s, which is gone", q.host.ID)
 		case !slices.Contains(q.edges, p):
 			return fmt.Errorf("has %s, which does not have it", q.host.ID)

@@ -206,7 +206,7 @@ func (c *Core) makeRoom(q *peer) {
 
 // refill gives a peer that lost neighbours new ones when it has less than half of k.
 func (c *Core) refill(p *peer) {
-	if p.gone || !p.takes() {
+	if !p.takes() {
 		return
 	}
 	if k := c.neighbours(p.task); len(p.edges) < k/2 {
@@ -216,7 +216,7 @@ func (c *Core) refill(p *peer) {
 
 // fits reports whether p and q may become neighbours.
 func (c *Core) fits(p, q *peer) bool {
-	return p != q && !p.gone && !q.gone &&
+	return p != q && !p.gone() && !q.gone() &&
 		(p.takes() || q.takes()) &&
 		len(p.edges) < c.degreeCap(p) && len(q.edges) < c.degreeCap(q) &&
 		!slices.Contains(p.edges, q) &&
@@ -237,6 +237,9 @@ func (c *Core) link(p, q *peer) bool {
 }
 
 func (c *Core) attach(p, q *peer) {
+	if n := len(p.edges); n == cap(p.edges) { // append would double it, and most peers have a few more than sixteen
+		p.edges = append(make([]*peer, 0, n+max(4, n/4)), p.edges...)
+	}
 	p.edges = append(p.edges, q)
 	if p.relays() && !c.near(p, q) {
 		c.group(p).bridges++
@@ -248,7 +251,7 @@ func (c *Core) unlink(p, q *peer) {
 	c.cut(p, q)
 	c.tellRemove(p, q)
 	c.tellRemove(q, p)
-	if p.takes() && !p.gone || q.takes() && !q.gone {
+	if p.takes() || q.takes() {
 		c.tear(p.task)
 	}
 }
@@ -271,7 +274,7 @@ func (c *Core) detach(p, q *peer) {
 	if last == 0 {
 		p.edges = nil
 	}
-	if p.relays() && !p.gone && !c.near(p, q) {
+	if p.relays() && !c.near(p, q) {
 		c.group(p).bridges--
 	}
 }

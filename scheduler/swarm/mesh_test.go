@@ -199,6 +199,14 @@ func BenchmarkJoin(b *testing.B) {
 	b.ReportMetric(float64(c.Stats().Decisions-before)/b.Elapsed().Seconds(), "neighbours/s")
 }
 
+// heap returns the bytes in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // TestIdleHoldingsAreSmall measures the memory of (task, peer) pairs that nobody asks for.
 func TestIdleHoldingsAreSmall(t *testing.T) {
 	const hosts, tasks, per = 500, 2000, 100 // each task is held by a fifth of the hosts
@@ -210,16 +218,9 @@ func TestIdleHoldingsAreSmall(t *testing.T) {
 	for i := range ids {
 		ids[i] = taskOf(fmt.Sprint(i))
 	}
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	before := heap()
 	for i := range hosts {
-		var a Announce
-		a.Host = hostOf(i)
+		a := Announce{Host: hostOf(i)}
 		for j := range tasks {
 			if (i+j)%(hosts/per) == 0 {
 				a.Holdings = append(a.Holdings, p2p.Holding{Task: ids[j], Size: 1, Complete: true, Origin: origin1})
@@ -228,9 +229,36 @@ func TestIdleHoldingsAreSmall(t *testing.T) {
 		c.Apply(epoch, a)
 	}
 	each := (heap() - before) / int64(c.Stats().Peers)
-	t.Logf("%d bytes per (task, peer)", each)
+	t.Logf("%d bytes per idle (task, peer)", each)
+	if each > 150 {
+		t.Errorf("%d bytes per idle (task, peer), want at most 150", each)
+	}
+	runtime.KeepAlive(c)
+}
+
+// TestActivePeersAreSmall measures them while everybody takes the tasks.
+func TestActivePeersAreSmall(t *testing.T) {
+	const hosts, tasks = 1000, 20
+	c := New(noWarmup(), rand.New(rand.NewPCG(1, 1)))
+	for i := range hosts {
+		c.Apply(epoch, HostUp{flat(i)})
+	}
+	before := heap()
+	now := epoch
+	for i := range tasks {
+		for j := range hosts {
+			now = now.Add(time.Millisecond)
+			c.Apply(now, Join{taskOf(fmt.Sprint(i)), hostOf(j), origin1, 1})
+		}
+	}
+	for range 5 {
+		now = now.Add(time.Second)
+		c.Apply(now, Tick{})
+	}
+	each := (heap() - before) / int64(c.Stats().Peers)
+	t.Logf("%d bytes per active (task, peer)", each)
 	if each > 300 {
-		t.Errorf("%d bytes per idle (task, peer), want at most 300", each)
+		t.Errorf("%d bytes per active (task, peer), want at most 300", each)
 	}
 	runtime.KeepAlive(c)
 }

@@ -37,6 +37,9 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 		c.hearSize(known, a.Size) // it spoke before it heard that it is the puller
 		return
 	}
+	if known != nil {
+		c.retell(known) // it may have come back without its neighbours
+	}
 	switch {
 	case a.Complete:
 		c.nowComplete(c.addPeer(t, h, complete), a.Size)
@@ -53,7 +56,6 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 			c.agreePuller(p, a)
 		}
 		c.ensurePull(t)
-		c.retell(p)
 		c.gather(p, c.neighbours(t)/2)
 		c.grow(t)
 	default:
@@ -112,10 +114,15 @@ func (e Leave) apply(c *Core) {
 }
 
 func (e Done) apply(c *Core) {
-	if p := c.find(e.Task, e.Host); p != nil {
-		p.stale = false
-		c.nowComplete(p, -1)
+	h := c.hosts[e.Host]
+	if h == nil {
+		return
 	}
+	t := c.task(e.Task)
+	if !c.condemned(t, h.ID) {
+		c.nowComplete(c.addPeer(t, h, complete), -1)
+	}
+	c.forget(t)
 }
 
 // nowComplete takes note of a holder of the whole task, and hands it to those who still take it.

@@ -275,6 +275,7 @@ func (e PullFailed) apply(c *Core) {
 		return
 	}
 	t := p.task
+	started := t.pull.started
 	e.Error.Puller = e.Host
 	if final(e.Error) {
 		was := c.endPull(t)
@@ -282,8 +283,15 @@ func (e PullFailed) apply(c *Core) {
 	} else {
 		c.pullLost(t, e.Error)
 	}
-	if p.state == helping && !p.gone && (t.pull == nil || t.pull.puller != p) && t.size < 0 {
-		c.removePeer(p) // it got nothing that would help
+	if !started {
+		c.dismiss(p)
+	}
+}
+
+// dismiss takes a seed that pulls no more, and got nothing that would help, out of a task.
+func (c *Core) dismiss(p *peer) {
+	if t := p.task; p.state == helping && (t.pull == nil || t.pull.puller != p) {
+		c.removePeer(p)
 	}
 }
 

@@ -17,6 +17,7 @@ type Core struct {
 	cfg   Config
 	rng   *rand.Rand
 	now   time.Time
+	began time.Time // of the first event
 	warm  time.Time // no pull begins earlier
 	hosts map[p2p.HostID]*host
 	tasks map[p2p.TaskID]*task
@@ -56,7 +57,7 @@ func New(cfg Config, rng *rand.Rand) *Core {
 // other on their way.
 func (c *Core) Apply(now time.Time, ev Event) []Effect {
 	if c.now.IsZero() {
-		c.warm = now.Add(c.cfg.Warmup)
+		c.began, c.warm = now, now.Add(c.cfg.Warmup)
 	}
 	if now.After(c.now) { // time never runs backwards in here
 		c.now = now

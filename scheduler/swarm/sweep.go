@@ -37,10 +37,12 @@ func (c *Core) look(t *task) {
 		c.ensurePull(t)
 	}
 	if p := t.pull; p != nil && !p.started && !c.now.Before(p.since.Add(c.cfg.PullStart)) {
-		c.stopPull(p.puller)
+		silent := p.puller
+		c.stopPull(silent)
 		c.pullLost(t, p2p.OriginError{
 			Puller: p.puller.host.ID, Message: "no answer of the origin in " + c.cfg.PullStart.String(),
 		})
+		c.dismiss(silent)
 	}
 	if t.grown {
 		t.grown = false

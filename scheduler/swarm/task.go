@@ -15,6 +15,7 @@ const (
 	wanting               // takes it for itself
 	helping               // a seed that takes it for others
 	complete              // holds it whole
+	gone                  // is no longer in the task
 	states
 )
 
@@ -24,21 +25,23 @@ type peer struct {
 	host  *host
 	task  *task
 	edges []*peer
-	talk  *talk  // nil while nothing was ever told
+	talk  *talk  // nil while nothing is to be told and nobody avoided
+	told  uint32 // when it was last told something, in ms of Core.millis
 	place int32  // in its group, or in task.parts
 	mark  uint32 // the walk that saw it last
 	state state
 	wide  bool // is or was the puller, or is a seed: has up to SeedDegree neighbours
 	knows bool // was told the size, or told it to us
 	stale bool // its host connected anew and did not announce it yet
-	gone  bool // no longer in the task
 }
 
 // takes reports whether the peer still needs pieces.
 func (p *peer) takes() bool { return p.state == wanting || p.state == helping }
 
 // relays reports whether the peer is in the mesh: it takes or holds everything.
-func (p *peer) relays() bool { return p.state != partial }
+func (p *peer) relays() bool { return p.state != partial && p.state != gone }
+
+func (p *peer) gone() bool { return p.state == gone }
 
 // task is one content and its swarm.
 type task struct {
@@ -144,16 +147,13 @@ func (c *Core) setState(p *peer, s state) {
 			c.cut(p, q)
 		}
 	}
-	if len(p.edges) == 0 && p.talk != nil && !p.talk.queued {
-		p.talk = nil
-	}
 }
 
 // removePeer takes a peer out of its task and repairs what it leaves behind.
 func (c *Core) removePeer(p *peer) {
 	t := p.task
 	c.takeOut(p)
-	p.gone = true
+	p.state = gone
 	c.peers--
 	delete(p.host.peers, t)
 	if i := slices.Index(t.sources, p); i >= 0 {

@@ -7,11 +7,10 @@ import (
 	"github.com/darter-p2p/darter/p2p"
 )
 
-// talk is what a peer was told and is still to be told.
+// talk is what a peer is still to be told, and whom it avoids.
 type talk struct {
 	add    []*peer
 	remove []p2p.HostID
-	last   time.Time // when it was last told something
 	due    time.Time // when the rest is told, where it is in Core.later
 	queued bool      // in Core.soon or Core.later
 	avoid  []avoided
@@ -63,7 +62,7 @@ func (c *Core) queue(p *peer) {
 		return
 	}
 	k.queued = true
-	if !c.now.Before(k.last.Add(c.cfg.Batch)) {
+	if c.millis()-p.told >= uint32(c.cfg.Batch.Milliseconds()) {
 		c.soon = append(c.soon, p)
 		return
 	}
@@ -88,7 +87,7 @@ func (c *Core) flush() {
 func (c *Core) tell(p *peer) {
 	k := p.talk
 	k.queued = false
-	if !p.gone && len(k.add)+len(k.remove) > 0 {
+	if !p.gone() && len(k.add)+len(k.remove) > 0 {
 		m := Neighbours{Task: p.task.id, Remove: k.remove}
 		if len(k.add) > 0 {
 			m.Add = make([]p2p.Host, len(k.add))
@@ -98,11 +97,17 @@ func (c *Core) tell(p *peer) {
 		}
 		c.emit(p.host, m)
 	}
-	k.add, k.remove, k.last = nil, nil, c.now
-	if len(p.edges) == 0 && !p.takes() {
+	k.add, k.remove = nil, nil
+	p.told = c.millis()
+	if len(k.avoid) == 0 {
 		p.talk = nil
 	}
 }
+
+// millis returns the time in milliseconds since long before the core began. It
+// wraps around after 49 days: a difference then takes a long silence for a short one,
+// and news wait for Config.Batch.
+func (c *Core) millis() uint32 { return uint32(c.now.Sub(c.began).Milliseconds()) + 1<<31 }
 
 // describe returns the peer's host as its neighbours in this task see it.
 func (p *peer) describe() p2p.Host {
