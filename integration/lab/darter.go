@@ -20,7 +20,6 @@ import (
 const (
 	// SchedulerPort and the others are darter's default ports.
 	SchedulerPort = 8002
-	mirrorPort    = 65001
 	healthPort    = 40901
 	// Mirror is the address of a node's own darterd for its containerd and dockerd.
 	Mirror = "http://127.0.0.1:65001"
@@ -110,7 +109,7 @@ func (c *Cluster) StartDarterd(ctx context.Context, h *Host, o DarterdOptions) (
 		role = "seed"
 	}
 	d := &Darterd{Host: h, Seed: o.Seed, socket: filepath.Join(h.Dir, "darterd.sock")}
-	config, err := c.configure(ctx, h, role, darterdConfig, map[string]any{"Options": o, "Socket": d.socket})
+	config, err := c.configure(ctx, h, role, darterdConfig, map[string]any{"Options": o, "Socket": d.socket, "HealthPort": healthPort})
 	if err != nil {
 		return nil, err
 	}
