@@ -119,14 +119,14 @@ func (l *Local) shared(ctx context.Context, task p2p.TaskID, origin p2p.Origin, 
 	rd, err := l.swarm.Open(ctx, node.Want{Task: task, Origin: origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: p2p.Window})
 	if err == nil {
 		if err = rd.Await(ctx); err != nil {
-			rd.Close()
+			_ = rd.Close()
 		}
 	}
 	if !patience.Stop() || err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 			if rd != nil {
-				rd.Close()
+				_ = rd.Close()
 			}
 		}
 		cancel(nil)
@@ -160,9 +160,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	if b.rest != nil {
 		return b.rest.Read(p)
 	}
-	stall, cancel := context.WithTimeout(b.ctx, b.l.cfg.Stall.Duration())
-	err := b.rd.Await(stall)
-	cancel()
+	err := b.await()
 	if err == nil {
 		return b.rd.Read(p)
 	}
@@ -179,6 +177,16 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	}
 	b.rest = rest
 	return rest.Read(p)
+}
+
+// await waits for the next byte from the piece network, but not for longer than a stall.
+func (b *sharedBody) await() error {
+	if b.rd.Ready() {
+		return nil
+	}
+	stall, cancel := context.WithTimeout(b.ctx, b.l.cfg.Stall.Duration())
+	defer cancel()
+	return b.rd.Await(stall)
 }
 
 // Close implements io.Closer.

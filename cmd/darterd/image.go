@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -82,7 +83,7 @@ func (d *daemon) children(id p2p.TaskID) []digest.Digest {
 		return nil
 	}
 	body := make([]byte, size)
-	if _, err := h.ReadAt(body, 0); err != nil && err != io.EOF {
+	if _, err := h.ReadAt(body, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil
 	}
 	var m struct {

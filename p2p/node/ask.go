@@ -75,7 +75,7 @@ func (k *asker) run() {
 	var replies sync.WaitGroup
 	replies.Go(func() { k.receive(stream) })
 	defer replies.Wait()
-	defer stream.Close()
+	defer func() { _ = stream.Close() }()
 	for {
 		select {
 		case <-k.ctx.Done():

@@ -163,6 +163,9 @@ func (r *Reader) Position() int64 { return r.off }
 // Held reports whether the whole range was here when the reader was opened.
 func (r *Reader) Held() bool { return r.held }
 
+// Ready reports whether Read would not block: a byte is here, or the range is at its end.
+func (r *Reader) Ready() bool { return r.off < r.sure || r.off >= r.end }
+
 // Await waits until the next byte can be read, or for the reason why it never will.
 // A context that ends gives its error and does no harm to the reader.
 func (r *Reader) Await(ctx context.Context) error {
