@@ -197,7 +197,7 @@ func parts(holdings []p2p.Holding) []*schedulerv1.ConnectRequest {
 			put(false)
 		}
 		part.Holdings = append(part.Holdings, &schedulerv1.Holding{
-			Task: h.Task.String(), Size: h.Size, Complete: h.Complete, Active: h.Active, Pulling: h.Pulling, Origin: string(h.Origin),
+			Task: h.Task.String(), Size: h.Size, Complete: h.Complete, Active: h.Active, Pulling: h.Pulling, Origin: sayable(h.Origin),
 		})
 		size += 100 + len(h.Origin)
 	}

@@ -111,6 +111,16 @@ func TestParts(t *testing.T) {
 	}
 }
 
+func TestOriginsThatNoSchedulerTakesAreNotSaid(t *testing.T) {
+	for origin, want := range map[p2p.Origin]string{
+		"https://o/x": "https://o/x", "a\nb": "", "a\xff": "", p2p.Origin(strings.Repeat("x", 4097)): "",
+	} {
+		if got := sayable(origin); got != want {
+			t.Errorf("%.20q is said as %.20q", origin, got)
+		}
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	b := backoff{min: 100 * time.Millisecond, max: time.Second}
 	for round := range 2 {

@@ -7,8 +7,11 @@ package tracker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
 	"github.com/darter-p2p/darter/internal/pki"
@@ -152,8 +155,20 @@ func (c *Client) note(addr string, err error) {
 // Join says that the node wants a task whole; size -1 = not known, origin "" = only from peers.
 func (c *Client) Join(task p2p.TaskID, origin p2p.Origin, size int64) {
 	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Join{
-		Join: &schedulerv1.Join{Task: task.String(), Origin: string(origin), Size: size},
+		Join: &schedulerv1.Join{Task: task.String(), Origin: sayable(origin), Size: size},
 	}})
+}
+
+// sayable returns an origin as a scheduler takes it, or none: one message that it
+// refuses would end every connection, for it is announced on each.
+func sayable(o p2p.Origin) string {
+	const most = 4096 // bytes
+	if len(o) > most || !utf8.ValidString(string(o)) || strings.ContainsFunc(string(o), func(r rune) bool {
+		return unicode.IsControl(r) || r == utf8.RuneError
+	}) {
+		return ""
+	}
+	return string(o)
 }
 
 // Leave says that the node neither holds nor wants a task any more.

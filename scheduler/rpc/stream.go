@@ -67,10 +67,11 @@ func (s *Server) Connect(conn connection) error {
 	// The reader is unblocked by the end of this call, so Serve waits for it.
 	s.readers.Go(func() { m.end(s.read(conn, m)) })
 	err = s.write(conn, m)
-	s.exit(m, err)
-	if errors.Is(err, io.EOF) {
-		return nil
+	goodbye := errors.Is(err, io.EOF)
+	if goodbye {
+		err = nil
 	}
+	s.exit(m, err, goodbye)
 	return err
 }
 
@@ -135,7 +136,7 @@ func (s *Server) enter(m *stream, host p2p.Host) {
 }
 
 // exit ends a membership: at once if the node said goodbye, else after the grace.
-func (s *Server) exit(m *stream, why error) {
+func (s *Server) exit(m *stream, why error, goodbye bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.metrics.ended(why)
@@ -143,7 +144,7 @@ func (s *Server) exit(m *stream, why error) {
 		return
 	}
 	delete(s.members, m.host)
-	if s.cfg.Grace == 0 || errors.Is(why, io.EOF) {
+	if s.cfg.Grace == 0 || goodbye {
 		s.apply(swarm.HostDown{Host: m.host})
 		return
 	}
