@@ -71,3 +71,33 @@ func (s *stage) addHost(t *testing.T, name string) *lab.Host {
 	}
 	return h
 }
+
+// newSystem starts the whole of darter, with an image of the recipe.
+func newSystem(t *testing.T, l *lab.Lab, o lab.SystemOptions, recipe image.Recipe) (*lab.System, lab.Image) {
+	t.Helper()
+	s, err := l.StartSystem(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := s.Registry.BuildAndPush(t.Context(), recipe, "lab/image:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Registry.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	return s, pushed
+}
+
+// wantBlobRequests fails the test unless the registry was asked for blobs by the
+// host exactly if some is true.
+func wantBlobRequests(t *testing.T, registry *lab.Registry, from *lab.Host, some bool) {
+	t.Helper()
+	requests, err := registry.BlobRequests(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if some != (len(requests) > 0) {
+		t.Errorf("the registry's log has %d reads of blobs by %s, wanted some: %t %v", len(requests), from.Name, some, requests)
+	}
+}
