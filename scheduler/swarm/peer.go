@@ -45,7 +45,7 @@ func (c *Core) announce(h *host, a p2p.Holding) {
 		c.nowComplete(c.addPeer(t, h, complete), a.Size)
 	case a.Active || a.Pulling:
 		s := wanting
-		if h.Seed && !a.Active {
+		if h.Seed && (!a.Active || known != nil && known.state == helping) {
 			s = helping
 		}
 		p := c.addPeer(t, h, s)
