@@ -179,6 +179,26 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	return rest.Read(p)
 }
 
+// WriteTo implements io.WriterTo: what the store holds goes to w as a file.
+func (b *sharedBody) WriteTo(w io.Writer) (int64, error) {
+	var sent int64
+	for b.rest == nil && b.rd.Position() < b.rd.Offset()+b.rd.Length() {
+		if err := b.await(); err != nil {
+			break // Read says why, or goes on at the origin
+		}
+		n, err := b.rd.WriteSure(w)
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	n, err := io.Copy(w, onlyReader{b})
+	return sent + n, err
+}
+
+// onlyReader hides WriteTo from io.Copy.
+type onlyReader struct{ io.Reader }
+
 // await waits for the next byte from the piece network, but not for longer than a stall.
 func (b *sharedBody) await() error {
 	if b.rd.Ready() {

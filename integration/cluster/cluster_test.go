@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
 	"github.com/darter-p2p/darter/internal/pki"
 )
 
@@ -71,5 +74,35 @@ func TestCrowd(t *testing.T) {
 		if s.FromPeers+s.FromSeed != int64(len(v.Data)) {
 			t.Errorf("%s counts %d from peers, %d from the seed, of %d", n.ID, s.FromPeers, s.FromSeed, len(v.Data))
 		}
+	}
+}
+
+// A body that is asked to write itself gives files to writers that take them, also
+// while the content is still arriving.
+func TestBodyWritesItself(t *testing.T) {
+	c := New(t)
+	v := c.Put("app", 8<<20)
+	c.Origin.Fail(v.Origin, sourcetest.Failure{Delay: time.Millisecond, Chunk: 64 << 10})
+	c.Start(pki.Seed, "seed", Options{})
+	n := c.Start(pki.Node, "node", Options{})
+	for _, r := range []fetcher.Range{fetcher.All, {Offset: 100, Length: 3 << 20}} {
+		body, err := n.Fetcher.Open(patience(t), v.Ask("app"), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent, err := body.ReadCloser.(io.WriterTo).WriteTo(out)
+		if err != nil || sent != body.Length {
+			t.Errorf("%+v: %d bytes, %v", r, sent, err)
+		}
+		got, _ := os.ReadFile(out.Name())
+		if !bytes.Equal(got, v.Data[body.Offset:body.Offset+body.Length]) {
+			t.Errorf("%+v: wrong bytes", r)
+		}
+		out.Close()
+		body.Close()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -40,6 +41,7 @@ type Reader struct {
 	end    int64
 	sure   int64 // bytes before this are verified and stored
 	held   bool  // the range was all there at Open
+	own    *os.File
 }
 
 // Open returns a reader of a range of a content; readers of one content share one
@@ -238,6 +240,9 @@ func (r *Reader) Close() error {
 	h := r.h
 	r.h = nil
 	h.Release()
+	if r.own != nil {
+		return r.own.Close()
+	}
 	return nil
 }
 
