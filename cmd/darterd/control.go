@@ -85,12 +85,14 @@ func (d *daemon) tasks() darterdv1.Tasks {
 			t.State = darterdv1.TaskComplete
 		}
 		if ok {
-			t.State, t.Origin, t.Bytes = state(s), string(s.Origin), sources(s)
+			t.State, t.Origin, t.Bytes = state(s), string(s.Origin), sources(s.Stats)
+		} else if past, origin, ok := d.node.Past(i.ID); ok {
+			t.Origin, t.Bytes = string(origin), sources(past)
 		}
 		all.Tasks = append(all.Tasks, t)
 	}
 	for _, s := range live {
-		all.Tasks = append(all.Tasks, darterdv1.Task{Task: s.Task.String(), Origin: string(s.Origin), Size: -1, State: state(s), Bytes: sources(s)})
+		all.Tasks = append(all.Tasks, darterdv1.Task{Task: s.Task.String(), Origin: string(s.Origin), Size: -1, State: state(s), Bytes: sources(s.Stats)})
 	}
 	return all
 }
@@ -109,7 +111,7 @@ func state(s node.Snapshot) string {
 	return darterdv1.TaskPartial
 }
 
-func sources(s node.Snapshot) darterdv1.Sources {
+func sources(s node.Stats) darterdv1.Sources {
 	return darterdv1.Sources{FromPeers: s.FromPeers, FromSeed: s.FromSeed, FromOrigin: s.FromOrigin}
 }
 
@@ -121,7 +123,7 @@ func (d *daemon) explainTask(id p2p.TaskID) (darterdv1.Explain, error) {
 	}
 	e := darterdv1.Explain{
 		Task: id.String(), Origin: string(s.Origin), Size: -1, Pieces: s.Geometry.Pieces(), PiecesHeld: s.Pieces,
-		State: state(s), Final: s.Final, SignedBy: s.SignedBy, Bytes: sources(s), Uploaded: s.Sent, Readers: s.Readers,
+		State: state(s), Final: s.Final, SignedBy: s.SignedBy, Bytes: sources(s.Stats), Uploaded: s.Sent, Readers: s.Readers,
 		Timing: darterdv1.Timing{Started: s.Started, FirstByte: s.First, Completed: s.Held},
 	}
 	if !s.Geometry.IsZero() {

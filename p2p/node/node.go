@@ -63,6 +63,7 @@ type Node struct {
 	slots     *upload.Slots
 	tasks     map[p2p.TaskID]*task
 	hosts     map[p2p.HostID]*host
+	past      *history
 	readerID  download.ReaderID
 	flushing  bool
 	scheduler struct {
@@ -85,7 +86,7 @@ func New(cfg Config, self p2p.HostID, st store.Store, origins Origins, sec Secur
 		verifier: trust.NewVerifier(sec), events: ev.orNothing(),
 		core:  download.New(cfg.Download, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		slots: upload.NewSlots(cfg.Upload),
-		tasks: map[p2p.TaskID]*task{}, hosts: map[p2p.HostID]*host{},
+		tasks: map[p2p.TaskID]*task{}, hosts: map[p2p.HostID]*host{}, past: newHistory(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.scheduler.since, n.scheduler.changed = time.Now(), make(chan struct{})

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,7 +58,11 @@ func (n *Node) newTaskLocked(id p2p.TaskID, origin p2p.Origin) *task {
 		id: id, origin: origin, used: time.Now(), changed: make(chan struct{}),
 		neighbours: map[p2p.HostID]*neighbour{}, banned: map[p2p.HostID]string{},
 	}
-	t.stats.Started = t.used
+	if past, ok := n.past.get(id); ok {
+		t.stats, t.origin = past.Stats, cmp.Or(origin, past.origin)
+	} else {
+		t.stats.Started = t.used
+	}
 	n.tasks[id] = t
 	return t
 }
@@ -158,6 +163,11 @@ func (n *Node) dropLocked(t *task) {
 		return
 	}
 	delete(n.tasks, t.id)
+	for id, nb := range t.neighbours {
+		t.stats.gone(id, nb)
+		nb.stats = PeerStats{}
+	}
+	n.past.put(t.id, record{Stats: t.stats, origin: t.origin})
 	if t.puller != nil {
 		t.puller.cancel()
 	}
