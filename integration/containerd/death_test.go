@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
 	"github.com/darter-p2p/darter/integration/lab/labtest"
@@ -31,6 +32,7 @@ func TestDeath(t *testing.T) {
 			pulls := make(chan []lab.Pulled, 1)
 			go func() { pulls <- s.PullAll(ctx, lab.Ctr, pushed.Ref, nil) }()
 			waitUntilReceived(t, s.Nodes[0], pushed.Bytes/4)
+			before := status(t, s.Nodes[1])
 			test.victim(s).Kill()
 			for _, pulled := range <-pulls {
 				if pulled.Err != nil {
@@ -42,8 +44,27 @@ func TestDeath(t *testing.T) {
 				}
 				t.Logf("%s pulled in %.1f s", pulled.Node.Host.Name, pulled.Took.Seconds())
 			}
+			if test.name == "darterd" {
+				wantBlobRequests(t, s.Registry, s.Nodes[0].Host, true) // its containerd falls back
+			}
+			// Layers that a node asks for when the scheduler is dead come from the
+			// registry; those that it exchanges already go on.
+			after := status(t, s.Nodes[1])
+			t.Logf("node2: %+v at the death, %+v at the end", before.Bytes, after.Bytes)
+			if after.Bytes.FromPeers <= before.Bytes.FromPeers {
+				t.Error("node2 received nothing more from other nodes")
+			}
 		})
 	}
+}
+
+func status(t *testing.T, node *lab.Node) darterdv1.Status {
+	t.Helper()
+	s, err := node.Darterd.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // waitUntilReceived returns when a node's darterd has received n bytes.
@@ -51,15 +72,12 @@ func waitUntilReceived(t *testing.T, node *lab.Node, n int64) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
-		status, err := node.Darterd.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if status.Bytes.Total() >= n {
+		received := status(t, node).Bytes.Total()
+		if received >= n {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s received only %d bytes", node.Host.Name, status.Bytes.Total())
+			t.Fatalf("%s received only %d bytes", node.Host.Name, received)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -28,6 +29,7 @@ func TestWrongOrigin(t *testing.T) {
 		}
 	}
 	for _, pulled := range s.PullAll(t.Context(), lab.Ctr, strings.Replace(pushed.Ref, s.Registry.Addr, address, 1), nil) {
+		t.Logf("%s: %s", pulled.Node.Host.Name, lastLine(pulled.Err))
 		if pulled.Err == nil || !strings.Contains(pulled.Err.Error(), "digest") {
 			t.Errorf("%s: the pull from the liar ended with: %v", pulled.Node.Host.Name, pulled.Err)
 		}
@@ -54,6 +56,12 @@ func TestWrongOrigin(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// lastLine is the end of an error, which may hold much of what a client printed.
+func lastLine(err error) string {
+	text := fmt.Sprint(err)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // wantNothingWrong fails the test if a darterd holds a lie as complete.
