@@ -19,6 +19,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
+	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
@@ -48,6 +49,7 @@ func New(t testing.TB) *Cluster {
 		t.Fatal(err)
 	}
 	c := &Cluster{t: t, ca: ca, dir: t.TempDir(), Origin: sourcetest.NewMemory(), Core: swarm.Default()}
+	c.Core.Warmup = 500 * time.Millisecond
 	c.StartScheduler()
 	return c
 }
@@ -172,6 +174,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	n.Bind(wire, track)
 	fc := fetcher.Default()
+	fc.FirstByte, fc.Stall = config.Duration(time.Minute), config.Duration(time.Minute) // machines of tests are slow
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
