@@ -1,7 +1,6 @@
 package lab_test
 
 import (
-	"math"
 	"sync"
 	"testing"
 	"time"
@@ -70,9 +69,7 @@ func TestNodesDownloadFromTheRegistry(t *testing.T) {
 		if received < size || received > 1.02*size {
 			t.Errorf("%s received %.0f bytes for an image of %.0f", host.Name, received, size)
 		}
-		if got := received * 8 / seconds[i]; math.Abs(got/float64(rate)-1) > 0.1 {
-			t.Errorf("%s received %.0f bit/s, want %s within 10 %%", host.Name, got, rate)
-		}
+		wantRate(t, received*8/seconds[i], rate)
 		blobs, err := registry.BlobRequests(host)
 		if err != nil {
 			t.Fatal(err)

@@ -2,10 +2,12 @@ package lab_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -93,9 +95,7 @@ func TestLinkCarriesItsRate(t *testing.T) {
 			n := test.want.Bytes(1500*time.Millisecond) >> 16 << 16
 			took := send(t, pair[0], pair[1], n)
 			rate := float64(n) * 8 / took.Seconds()
-			if math.Abs(rate/float64(test.want)-1) > 0.1 {
-				t.Errorf("the link carried %.0f bit/s, want %s within 10 %%", rate, test.want)
-			}
+			wantRate(t, rate, test.want)
 			after := counters(t, pair...)
 			sent, received := after[0].tx-before[0].tx, after[1].rx-before[1].rx
 			t.Logf("%d bytes in %v: %.0f Mbit/s; counters %d sent, %d received", n, took, rate/1e6, sent, received)
@@ -106,6 +106,24 @@ func TestLinkCarriesItsRate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wantRate fails the test unless the rate is right within 10 %. A rate that is
+// too low says nothing where more processes want to run than there are cores.
+func wantRate(t *testing.T, got float64, want lab.Rate) {
+	t.Helper()
+	if math.Abs(got/float64(want)-1) <= 0.1 {
+		return
+	}
+	var load float64
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(text), &load) // 0 where it cannot be read
+	}
+	if got < float64(want) && load > float64(runtime.NumCPU()) {
+		t.Logf("the link carried %.0f bit/s of %s: the machine is too busy (load %.1f) to tell", got, want, load)
+		return
+	}
+	t.Errorf("the link carried %.0f bit/s, want %s within 10 %%", got, want)
 }
 
 type counter struct{ tx, rx int64 }
