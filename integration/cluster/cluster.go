@@ -49,7 +49,7 @@ func New(t testing.TB) *Cluster {
 		t.Fatal(err)
 	}
 	c := &Cluster{t: t, ca: ca, dir: t.TempDir(), Origin: sourcetest.NewMemory(), Core: swarm.Default()}
-	c.Core.Warmup = 500 * time.Millisecond
+	c.Core.Warmup = time.Second
 	c.StartScheduler()
 	return c
 }
@@ -167,6 +167,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 		c.t.Fatal(err)
 	}
 	tc := tracker.Default()
+	tc.MaxWait = 200 * time.Millisecond
 	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
 	track, err := tracker.New(tc, id, n.Holdings, n.FromScheduler())
 	if err != nil {

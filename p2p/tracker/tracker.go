@@ -27,6 +27,9 @@ type Config struct {
 	MinWait   time.Duration // before the first new attempt; doubled up to MaxWait, each with jitter
 	MaxWait   time.Duration
 	Queue     int // messages that may wait to be sent; one more ends the connection
+	// Tags lists what the node knows of public tags, the last seen first; it is told on
+	// each connection, as far as 256. Nil = nothing.
+	Tags func() []p2p.Tag
 }
 
 // Default returns a configuration that lacks Addresses and Host.
@@ -34,7 +37,7 @@ func Default() Config {
 	return Config{
 		Dial:    3 * time.Second,
 		MinWait: 100 * time.Millisecond,
-		MaxWait: 5 * time.Second,
+		MaxWait: 2 * time.Second, // below the scheduler's warm-up, so that it hears of all holders before it sends anybody to an origin
 		Queue:   4096,
 	}
 }
