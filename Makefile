@@ -14,7 +14,7 @@ TOOLS := integration/tools
 CHECK_TOOLS := golangci-lint buf protoc-gen-go protoc-gen-go-grpc
 TEST_TOOLS := containerd crane crictl nerdctl
 # What tests and demo need from Debian. gcc is for the race detector.
-DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry
+DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry docker.io
 
 # with_tools builds tools and puts their folders in front of PATH, for the rest of the recipe line.
 with_tools = DARTER_TOOLS_PATH=$$($(TOOLS)/build.sh $(1) | paste -sd:) && \
@@ -102,7 +102,7 @@ test: ## all tests; lists those that were skipped and why
 .PHONY: demo
 demo: build ## the whole system on this machine
 	@$(TOOLS)/debian.sh $(DEBIAN)
-	@$(call with_tools,$(TEST_TOOLS)) && go run ./integration/demo
+	@$(call with_tools,$(TEST_TOOLS)) && DARTER_BIN=$(CURDIR)/bin go run ./integration/demo
 
 # --- long runs ---------------------------------------------------------------
 

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -169,6 +170,11 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	tc := tracker.Default()
 	tc.MaxWait = 200 * time.Millisecond
 	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
+	tags, _, err := fetcher.OpenTags(filepath.Join(c.dir, name+".tags"), 24*time.Hour)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	tc.Tags = func() []p2p.Tag { return tags.Recent(256) }
 	track, err := tracker.New(tc, id, n.Holdings, n.FromScheduler())
 	if err != nil {
 		c.t.Fatal(err)
@@ -179,7 +185,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, c.Origin); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, c.Origin, fetcher.Options{Tags: tags, Hearsay: track}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
@@ -187,7 +193,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
 		}
-		if err := n.Store.Close(); err != nil {
+		if err := errors.Join(n.Store.Close(), tags.Close()); err != nil {
 			c.t.Error(err)
 		}
 	})

@@ -256,6 +256,11 @@ func TestWrongBytes(t *testing.T) {
 	until(t, "the store of everybody is empty", func() bool {
 		return len(a.Store.List()) == 0 && len(b.Store.List()) == 0 && len(seed.Store.List()) == 0
 	})
+	for _, n := range []*Node{seed, a, b} {
+		if s, _ := n.Task(v.Task); !errors.Is(s.Error, node.ErrRevoked) || !strings.Contains(s.Error.Error(), "oci://registry.test/app/blobs/") {
+			t.Errorf("%s says of the task: %v", n.ID, s.Error)
+		}
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if len(named) == 0 || !strings.Contains(named[0], "oci://registry.test/app/blobs/") || !strings.Contains(named[0], "digest") {

@@ -14,6 +14,7 @@ type history struct {
 type record struct {
 	Stats
 	origin p2p.Origin
+	err    error // why it ended; nil = it rests
 }
 
 func newHistory() *history { return &history{records: map[p2p.TaskID]record{}} }

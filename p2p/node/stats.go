@@ -96,15 +96,20 @@ func (n *Node) Tasks() []Snapshot {
 	return all
 }
 
-// Task returns the state of one task, and false where this host has nothing of it.
+// Task returns the state of one task, also of one that failed or was revoked a while
+// ago, and false where this host knows nothing of it.
 func (n *Node) Task(id p2p.TaskID) (Snapshot, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t := n.taskLocked(id)
-	if t == nil {
-		return Snapshot{}, false
+	if t := n.taskLocked(id); t != nil {
+		s := n.snapshotLocked(t)
+		if past, ok := n.past.get(id); ok && s.Pieces == 0 {
+			s.Error = cmp.Or(s.Error, past.err)
+		}
+		return s, true
 	}
-	return n.snapshotLocked(t), true
+	past, ok := n.past.get(id)
+	return Snapshot{Task: id, Origin: past.origin, Error: past.err, Stats: past.Stats}, ok
 }
 
 func (n *Node) snapshotLocked(t *task) Snapshot {

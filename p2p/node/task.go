@@ -167,7 +167,7 @@ func (n *Node) dropLocked(t *task) {
 		t.stats.gone(id, nb)
 		nb.stats = PeerStats{}
 	}
-	n.past.put(t.id, record{Stats: t.stats, origin: t.origin})
+	n.past.put(t.id, record{Stats: t.stats, origin: t.origin, err: t.err})
 	if t.puller != nil {
 		t.puller.cancel()
 	}
