@@ -11,8 +11,10 @@ var pure = []string{
 	"p2p",
 	"p2p/picker",
 	"p2p/download",
+	"p2p/upload",
 	"scheduler/swarm",
 	"scheduler/rank",
+	"scheduler/tags",
 }
 
 // Parts of the picture. A folder's shell and its pure packages are two parts.

@@ -13,8 +13,8 @@ type Config struct {
 	// Depth is how many requests are outstanding at one neighbour: one that is being
 	// answered, and those that hide the round trip.
 	Depth int
-	// BusyFor is how long a neighbour that answered busy is left alone unless it
-	// says that it is free.
+	// BusyFor is the longest that a neighbour that answered busy is left alone unless it
+	// says that it is free. It is left alone for busyPieces piece times.
 	BusyFor time.Duration
 	// LateFactor is how many times the expected time of a piece may pass before it is
 	// asked of another neighbour too.
@@ -27,17 +27,20 @@ type Config struct {
 	// Endgame is the number of missing pieces at which late ones are re-requested at
 	// a third of LateFactor.
 	Endgame int
-	// RepeatAfter is how long a piece that no other neighbour holds may be missing,
-	// with a slot idle, before a seed is asked for it by name.
+	// RepeatAfter is how long, at least, a piece that no other neighbour holds may be
+	// missing, with a slot idle, before a seed is asked for it by name; two piece times
+	// where that is longer.
 	RepeatAfter time.Duration
 }
 
-// Default returns the limits measured to be best on equal links.
+// Default returns the limits measured to be best on equal links. Times that matter to
+// throughput follow the measured time of a piece, from 2 ms to seconds; those here are
+// their bounds.
 func Default() Config {
 	return Config{
-		Slots: 2, Depth: 2, BusyFor: 200 * time.Millisecond,
-		LateFactor: 6, LateMin: 100 * time.Millisecond, StallAfter: 10 * time.Second,
-		Endgame: 4, RepeatAfter: 20 * time.Millisecond,
+		Slots: 2, Depth: 2, BusyFor: time.Second,
+		LateFactor: 6, LateMin: 50 * time.Millisecond, StallAfter: 10 * time.Second,
+		Endgame: 4, RepeatAfter: 5 * time.Millisecond,
 	}
 }
 

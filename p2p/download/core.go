@@ -41,6 +41,7 @@ type Core struct {
 	busy  []*host // hosts with requests outstanding
 	next  RequestID
 	pace  pace
+	frees uint64 // calls of Free
 	out   Output
 	spare Output // the last Output, whose slices the next one takes
 	waste int64
@@ -51,8 +52,9 @@ type host struct {
 	id        p2p.HostID
 	requests  []*request // in the order asked; the first is being answered
 	busyUntil time.Time
-	late      bool // its answer is overdue: it does not count as a stream, and others come first
-	slow      bool // was late before, and has not made up for it
+	freed     uint64 // Core.frees when it last said that it has a slot; 0 = it was busy since, or never was
+	late      bool   // its answer is overdue: it does not count as a stream, and others come first
+	slow      bool   // was late before, and has not made up for it
 	pace      pace
 	peers     int // tasks it is a neighbour in
 }
@@ -105,11 +107,12 @@ func (c *Core) Bitmap(id p2p.TaskID, from p2p.HostID, seed bool, set *p2p.PieceS
 	if t == nil || set.Len() != t.geometry.Pieces() {
 		return
 	}
-	p := t.peer(from)
+	p := t.byHost[from]
 	if p == nil {
 		p = &peer{task: t, host: c.host(from)}
 		p.host.peers++
 		t.peers = append(t.peers, p)
+		t.byHost[from] = p
 	} else {
 		t.avail.Add(p.set, -p.weight())
 	}
@@ -123,7 +126,7 @@ func (c *Core) Have(id p2p.TaskID, from p2p.HostID, piece p2p.Piece) {
 	if t == nil {
 		return
 	}
-	p := t.peer(from)
+	p := t.byHost[from]
 	if p == nil || !p.set.Add(piece) {
 		return
 	}
@@ -140,18 +143,18 @@ func (c *Core) NeighbourGone(id p2p.TaskID, from p2p.HostID) {
 	if t == nil {
 		return
 	}
-	i := slices.IndexFunc(t.peers, func(p *peer) bool { return p.host.id == from })
-	if i < 0 {
+	p := t.byHost[from]
+	if p == nil {
 		return
 	}
-	p := t.peers[i]
 	for _, r := range slices.Clone(p.host.requests) {
 		if r.peer == p {
 			c.finish(r)
 		}
 	}
 	t.avail.Add(p.set, -p.weight())
-	t.peers = slices.Delete(t.peers, i, i+1)
+	t.peers = slices.DeleteFunc(t.peers, func(q *peer) bool { return q == p })
+	delete(t.byHost, from)
 	if p.host.peers--; p.host.peers == 0 && len(p.host.requests) == 0 {
 		delete(c.hosts, from)
 	}
@@ -168,13 +171,18 @@ func (c *Core) HostGone(from p2p.HostID) {
 func (c *Core) Free(from p2p.HostID) {
 	if h := c.hosts[from]; h != nil {
 		h.busyUntil = time.Time{}
+		c.frees++
+		h.freed = c.frees
 	}
 }
 
 // Began says that the answer to a request has begun, and for which piece.
 func (c *Core) Began(now time.Time, id RequestID, piece p2p.Piece) {
 	r := c.reqs[id]
-	if r == nil || r.known {
+	if r == nil {
+		return
+	}
+	if r.known {
 		return
 	}
 	r.known, r.Piece = true, piece
@@ -230,7 +238,8 @@ func (c *Core) Refused(now time.Time, id RequestID, why Refusal) {
 	h := r.peer.host
 	switch why {
 	case Busy:
-		h.busyUntil = now.Add(max(c.cfg.BusyFor, 2*c.expect(r.peer.task)))
+		h.freed = 0
+		h.busyUntil = now.Add(c.busyFor(r.peer.task))
 	case NotHeld:
 		if r.known && r.peer.set.Remove(r.Piece) && !r.peer.seed {
 			r.peer.task.avail[r.Piece]--
@@ -238,7 +247,7 @@ func (c *Core) Refused(now time.Time, id RequestID, why Refusal) {
 	case NoFresh:
 		r.peer.noFresh = true
 	case Broken:
-		h.busyUntil = now.Add(c.cfg.BusyFor)
+		h.busyUntil = now.Add(c.busyFor(r.peer.task))
 	}
 	c.finish(r)
 	c.advance(now, h)
@@ -290,6 +299,23 @@ func (c *Core) host(id p2p.HostID) *host {
 		c.hosts[id] = h
 	}
 	return h
+}
+
+// A neighbour that answered busy says when it is free: trying before that costs a
+// round trip, and this wait is only for when its word is lost.
+const (
+	busyPieces = 4
+	busyMin    = 10 * time.Millisecond
+	busyFirst  = 100 * time.Millisecond // before the first piece has come
+)
+
+// busyFor returns how long a neighbour that answered busy is left alone.
+func (c *Core) busyFor(t *task) time.Duration {
+	d := busyPieces * c.expect(t)
+	if d == 0 {
+		d = busyFirst
+	}
+	return min(max(d, busyMin), c.cfg.BusyFor)
 }
 
 // expect returns the usual time of one piece of t, 0 before the first has come.

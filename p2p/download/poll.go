@@ -134,7 +134,7 @@ func (c *Core) askHost(now time.Time, h *host) bool {
 		if t.open.Count() == 0 {
 			continue
 		}
-		if p := t.peer(h.id); p != nil && c.askPeer(now, p) {
+		if p := t.byHost[h.id]; p != nil && c.askPeer(now, p) {
 			return true
 		}
 	}
@@ -180,7 +180,7 @@ func (t *task) position(c *Core) p2p.Piece {
 // spread opens streams to further neighbours while slots are free.
 func (c *Core) spread(now time.Time) {
 	for _, t := range c.order {
-		for c.streams() < c.cfg.Slots && t.open.Count() > 0 {
+		for c.room() && t.open.Count() > 0 {
 			if !c.askAnybody(now, t) {
 				break
 			}
@@ -188,20 +188,26 @@ func (c *Core) spread(now time.Time) {
 	}
 }
 
-func (c *Core) streams() int {
+// room reports whether a stream to one more neighbour may be opened.
+func (c *Core) room() bool {
 	n := 0
 	for _, h := range c.busy {
 		if !h.late {
 			n++
 		}
 	}
-	return n
+	return n < c.cfg.Slots
 }
 
-// askAnybody starts a stream for t: with a neighbour that holds an open piece, else
-// with a seed for a fresh piece, else, when that has been all there is for a while,
-// with a seed for a piece that it sent to somebody before.
+// askAnybody starts a stream for t: with a seed for a fresh piece, for what a seed
+// does not send now the whole swarm lacks later; else with a neighbour that holds an
+// open piece; else, when that has been all there is for a while, with a seed for a
+// piece that it sent to somebody before.
 func (c *Core) askAnybody(now time.Time, t *task) bool {
+	if p := c.choose(t, func(p *peer) bool { return p.seed && !p.noFresh && c.ready(now, p) && picker.Any(t.open, p.set) }); p != nil {
+		t.idle = time.Time{}
+		return c.askFresh(now, p)
+	}
 	for _, slow := range [...]bool{false, true} {
 		if p := c.choose(t, func(p *peer) bool {
 			return !p.seed && p.host.slow == slow && c.ready(now, p) && picker.Any(t.open, p.set)
@@ -209,9 +215,6 @@ func (c *Core) askAnybody(now time.Time, t *task) bool {
 			t.idle = time.Time{}
 			return c.askPeer(now, p)
 		}
-	}
-	if p := c.choose(t, func(p *peer) bool { return p.seed && !p.noFresh && c.ready(now, p) && picker.Any(t.open, p.set) }); p != nil {
-		return c.askFresh(now, p)
 	}
 	p := c.choose(t, func(p *peer) bool { return p.seed && c.ready(now, p) && picker.Any(t.open, p.set) })
 	if p == nil {
@@ -246,19 +249,23 @@ func (c *Core) ready(now time.Time, p *peer) bool {
 	return len(p.host.requests) == 0 && !now.Before(p.host.busyUntil)
 }
 
-// choose returns a random one of the peers that pass, nil if none does.
+// choose returns, of the peers that pass, the one that said last that it has a slot,
+// for what was said long ago is no longer true; a random one where none did, nil if
+// none passes.
 func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 	n := len(t.peers)
 	if n == 0 {
 		return nil
 	}
+	var best *peer
 	start := c.rng.IntN(n)
 	for k := range n {
-		if p := t.peers[(start+k)%n]; pass(p) {
-			return p
+		p := t.peers[(start+k)%n]
+		if (best == nil || p.host.freed > best.host.freed) && pass(p) {
+			best = p
 		}
 	}
-	return nil
+	return best
 }
 
 func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, class p2p.Class) {
@@ -276,4 +283,15 @@ func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, cl
 		p.task.open.Remove(piece)
 	}
 	c.out.Asks = append(c.out.Asks, r.Ask)
+}
+
+// Hungry reports whether Poll might ask for something: a slot is free or a queue is
+// short. It is cheap, and may be wrong only in saying true.
+func (c *Core) Hungry() bool {
+	for _, h := range c.busy {
+		if !h.late && len(h.requests) < c.cfg.Depth && h.requests[0].known {
+			return true
+		}
+	}
+	return c.room()
 }

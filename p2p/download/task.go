@@ -20,7 +20,8 @@ type task struct {
 	wanted   *p2p.PieceSet
 	open     *p2p.PieceSet // wanted, known, not held and not on its way
 	avail    picker.Availability
-	peers    []*peer
+	peers    []*peer // as they came, for choices that chance makes alike in every run
+	byHost   map[p2p.HostID]*peer
 	readers  []*reader
 	finished bool
 	idle     time.Time // since when a slot has been free for which only a repeat of a seed is left; zero = not now
@@ -58,7 +59,7 @@ func (c *Core) Add(id p2p.TaskID, g p2p.Geometry, have *p2p.PieceSet) {
 	n := g.Pieces()
 	t := &task{
 		id: id, geometry: g, have: have.Clone(), known: p2p.NewPieceSet(n), wanted: p2p.NewPieceSet(n),
-		open: p2p.NewPieceSet(n), avail: make(picker.Availability, n), finished: have.Full(),
+		open: p2p.NewPieceSet(n), avail: make(picker.Availability, n), byHost: map[p2p.HostID]*peer{}, finished: have.Full(),
 	}
 	c.tasks[id] = t
 	c.order = append(c.order, t)
@@ -131,15 +132,6 @@ func (c *Core) ReaderGone(id p2p.TaskID, who ReaderID) {
 	if t := c.tasks[id]; t != nil {
 		t.readers = slices.DeleteFunc(t.readers, func(r *reader) bool { return r.id == who })
 	}
-}
-
-func (t *task) peer(id p2p.HostID) *peer {
-	for _, p := range t.peers {
-		if p.host.id == id {
-			return p
-		}
-	}
-	return nil
 }
 
 // openRange opens what of [first, end) is verifiable, missing and not on its way.

@@ -34,6 +34,9 @@ func (a Availability) Add(set *p2p.PieceSet, delta int) {
 // past the end it goes on from the beginning.
 func InOrder(open, held *p2p.PieceSet, from p2p.Piece) (p2p.Piece, bool) {
 	ow, hw := open.Words(), held.Words()
+	if len(ow) == 0 {
+		return 0, false
+	}
 	if int(from) >= open.Len() {
 		from = 0
 	}

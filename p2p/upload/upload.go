@@ -13,16 +13,21 @@ import (
 
 // Config holds the limits of Slots.
 type Config struct {
-	// Slots is how many pieces are sent at a time; a seed has four times those of a node.
+	// Slots is how many pieces are sent at a time.
 	Slots int
 	// Reserved is how many more are sent at a time to readers that are blocked.
 	Reserved int
 	// Turn is how many pieces in a row a host may be sent while others wait. 0 = no limit.
 	Turn int
+	// Ramp is how many pieces must have been sent for each slot beyond the first.
+	// 0 = all slots at once.
+	Ramp int
 }
 
-// Default returns the limits of a node; those of a seed have Slots 8.
-func Default() Config { return Config{Slots: 2, Reserved: 1, Turn: 4} }
+// Default returns the limits of a node, and of a seed whose link is like a node's: with
+// more streams its fresh pieces arrive later and together (DESIGN.md of
+// integration/swarmsim has the figures).
+func Default() Config { return Config{Slots: 2, Reserved: 1, Turn: 2, Ramp: 1} }
 
 // Validate reports the first field that is out of range.
 func (c Config) Validate() error {
@@ -33,16 +38,21 @@ func (c Config) Validate() error {
 		return errors.New("upload reserved slots: want 0 to 64")
 	case c.Turn < 0:
 		return errors.New("upload turn: want 0 or more")
+	case c.Ramp < 0:
+		return errors.New("upload ramp: want 0 or more")
 	}
 	return nil
 }
 
-// Slots counts the pieces being sent. It is not safe for concurrent use.
+// Slots counts the pieces being sent, and remembers who was refused. It is not safe
+// for concurrent use.
 type Slots struct {
 	cfg     Config
 	active  int
+	sent    int                // pieces that ended
 	turns   map[p2p.HostID]int // pieces in a row
-	waiting []p2p.HostID       // refused since, in that order
+	waiting []p2p.HostID       // refused since they were told last, in that order
+	told    []p2p.HostID       // told of the last free slot, and did not come yet
 }
 
 // NewSlots returns Slots of which none is taken.
@@ -51,15 +61,19 @@ func NewSlots(cfg Config) *Slots {
 }
 
 // Acquire takes a slot for a piece to a host and reports whether there was one. A
-// host that is refused is told by a later Release.
+// host that is refused is told by a later Vacant. A host that had its turn yields to
+// those that wait or were told and are on their way, as long as another piece is
+// being sent whose end will wake it.
 func (s *Slots) Acquire(to p2p.HostID, class p2p.Class) bool {
-	limit := s.cfg.Slots
+	limit := s.limit()
 	if class == p2p.Urgent {
 		limit += s.cfg.Reserved
 	}
-	overdrawn := s.cfg.Turn > 0 && s.turns[to] >= s.cfg.Turn && s.othersWait(to) && class != p2p.Urgent
-	if s.active >= limit || overdrawn {
+	yields := s.cfg.Turn > 0 && s.turns[to] >= s.cfg.Turn && s.active > 0 &&
+		class != p2p.Urgent && (other(s.waiting, to) || other(s.told, to))
+	if s.active >= limit || yields {
 		delete(s.turns, to)
+		s.told = without(s.told, to)
 		if !slices.Contains(s.waiting, to) {
 			s.waiting = append(s.waiting, to)
 		}
@@ -67,30 +81,58 @@ func (s *Slots) Acquire(to p2p.HostID, class p2p.Class) bool {
 	}
 	s.active++
 	s.turns[to]++
-	s.waiting = slices.DeleteFunc(s.waiting, func(h p2p.HostID) bool { return h == to })
+	s.waiting, s.told = without(s.waiting, to), without(s.told, to)
 	return true
 }
 
-func (s *Slots) othersWait(than p2p.HostID) bool {
-	return slices.ContainsFunc(s.waiting, func(h p2p.HostID) bool { return h != than })
+// limit is how many pieces may be sent at a time now. The first pieces of all leave
+// one by one, so that others can pass them on soon: sent together, each would take
+// as long as all.
+func (s *Slots) limit() int {
+	if s.cfg.Ramp == 0 {
+		return s.cfg.Slots
+	}
+	return min(s.cfg.Slots, 1+s.sent/s.cfg.Ramp)
+}
+
+func other(hosts []p2p.HostID, than p2p.HostID) bool {
+	return slices.ContainsFunc(hosts, func(h p2p.HostID) bool { return h != than })
+}
+
+func without(hosts []p2p.HostID, h p2p.HostID) []p2p.HostID {
+	if i := slices.Index(hosts, h); i >= 0 {
+		return slices.Delete(hosts, i, i+1)
+	}
+	return hosts
 }
 
 // Release gives a slot back.
-func (s *Slots) Release(to p2p.HostID) { s.active-- }
+func (s *Slots) Release(to p2p.HostID) {
+	s.active--
+	s.sent++
+	s.told = nil
+}
 
-// Vacant returns the hosts to be told that there is a slot, and forgets that they
-// wait: for each free slot two, those that have waited longest. It is called after
-// Release, once the next request that lies ready has had its chance.
+// Vacant returns the hosts to be told that there is a slot: all that were refused
+// since they were told last, in that order. The first that comes gets it; most have
+// found another by now, and whoever is not told would wait for nothing. It is called
+// after Release.
 func (s *Slots) Vacant() []p2p.HostID {
-	n := min(2*max(s.cfg.Slots-s.active, 0), len(s.waiting))
-	told := slices.Clone(s.waiting[:n])
-	s.waiting = slices.Delete(s.waiting, 0, n)
-	return told
+	if s.active >= s.limit() || len(s.waiting) == 0 {
+		return nil
+	}
+	now := s.waiting
+	for _, h := range now {
+		s.told = append(without(s.told, h), h)
+	}
+	s.waiting = nil
+	return now
 }
 
 // Ended says that a host's data connection is gone or idle: its turn is over.
 func (s *Slots) Ended(to p2p.HostID) {
 	delete(s.turns, to)
+	s.told = without(s.told, to)
 }
 
 // Active returns the number of slots taken.

@@ -1,0 +1,121 @@
+package swarmsim
+
+import (
+	"github.com/darter-p2p/darter/p2p/download"
+	"github.com/darter-p2p/darter/scheduler/swarm"
+)
+
+// asked puts a request into the data connection that it came on.
+func (s *Sim) asked(n *node, r request) {
+	l := n.link(r.from)
+	if !n.alive || l == nil || n.have == nil {
+		if n.alive {
+			s.refuse(n, r, download.NotHeld)
+		}
+		return
+	}
+	if l.serving != nil {
+		l.queue = append(l.queue, r)
+		return
+	}
+	s.serve(n, l, r)
+}
+
+// serve answers a request: with the piece's bytes, or with the reason why not.
+func (s *Sim) serve(n *node, l *neighbour, r request) {
+	if r.any {
+		p, ok := n.ledger.Fresh(n.have, l.set)
+		if !ok {
+			s.refuse(n, r, download.NoFresh)
+			return
+		}
+		r.piece = p
+	}
+	if !n.have.Has(r.piece) {
+		s.refuse(n, r, download.NotHeld)
+		return
+	}
+	if !n.slots.Acquire(l.node.host.ID, r.class) {
+		s.refuse(n, r, download.Busy)
+		s.tellFree(n)
+		return
+	}
+	n.ledger.Sent(r.piece)
+	l.node.core.Began(s.clock(), r.id, r.piece)
+	f, changed := s.net.start(s.now, n.id, l.node.id, s.geometry.Length(r.piece))
+	l.serving, l.asked = f, r
+	s.plan(changed)
+	if active := n.slots.Active(); active > n.maxUploads {
+		s.fail("node %s sends %d pieces at a time", n.host.ID, active)
+	}
+}
+
+func (s *Sim) refuse(n *node, r request, why download.Refusal) {
+	s.after(s.latency, event{kind: evAnswer, node: r.from, peer: n.id, a: uint64(r.id), b: uint64(why)})
+}
+
+// plan makes the events for the ends of transfers whose rates changed.
+func (s *Sim) plan(changed []*flow) {
+	for _, f := range changed {
+		if due := f.due(); due < s.limit*2 {
+			s.at(max(due, s.now), event{kind: evFlow, node: f.to, peer: f.from, a: f.id, b: f.version})
+		}
+	}
+}
+
+// arrived ends the transfer to n and gives it the piece.
+func (s *Sim) arrived(n *node, f *flow) {
+	from := s.nodes[f.from]
+	l := from.link(n.id)
+	r, bytes := l.asked, s.geometry.Length(l.asked.piece)
+	if !from.have.Has(r.piece) {
+		s.fail("node %s sent piece %d, which it does not hold", from.host.ID, r.piece)
+	}
+	from.sent += bytes
+	switch {
+	case from.liar:
+		n.core.Refused(s.clock(), r.id, download.Broken)
+		n.core.NeighbourGone(s.task, from.host.ID)
+		n.banned[from.id] = true
+		s.send(swarm.BadPeer{Task: s.task, Host: from.host.ID, Reporter: n.host.ID})
+	default:
+		if !from.puller && !from.host.Seed {
+			n.fromPeers += bytes
+		}
+		if n.have.Has(r.piece) {
+			n.wasted += bytes
+		}
+		n.core.Arrived(s.clock(), r.id)
+		s.hold(n, r.piece)
+	}
+	s.stop(from, l, true)
+	s.poll(n)
+}
+
+// stop takes the transfer on a link off the network, gives its slot to the next
+// request that lies ready there, or tells those who wait.
+func (s *Sim) stop(from *node, l *neighbour, whole bool) {
+	changed := s.net.end(s.now, l.serving)
+	if !whole {
+		from.ledger.Unsent(l.asked.piece)
+	}
+	l.serving = nil
+	s.plan(changed)
+	if !from.alive {
+		return
+	}
+	from.slots.Release(l.node.host.ID)
+	s.tellFree(from)
+	for l.serving == nil && len(l.queue) > 0 {
+		r := l.queue[0]
+		l.queue = l.queue[1:]
+		s.serve(from, l, r)
+	}
+}
+
+// tellFree tells those who were refused that there is a slot, if there is.
+func (s *Sim) tellFree(n *node) {
+	for _, h := range n.slots.Vacant() {
+		s.after(s.latency, event{kind: evFree, node: s.byHost[h], peer: n.id})
+	}
+}

@@ -1,0 +1,242 @@
+package download
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+)
+
+var start = time.Unix(1_700_000_000, 0)
+
+const ms = time.Millisecond
+
+// bench is a Core with one task of n pieces of 1 MiB, all wanted and verifiable.
+type bench struct {
+	*Core
+	t    *testing.T
+	task p2p.TaskID
+	n    int
+	now  time.Time
+}
+
+func newBench(t *testing.T, n int) *bench {
+	b := &bench{Core: New(Default(), rand.New(rand.NewPCG(1, 1))), t: t, now: start, n: n}
+	b.task = b.addTask("first")
+	return b
+}
+
+func (b *bench) addTask(name string) p2p.TaskID {
+	id := p2p.TaskOfURL(name, "", "")
+	b.Add(id, p2p.Geometry{Size: int64(b.n) << 20, PieceLength: 1 << 20}, p2p.NewPieceSet(b.n))
+	b.Known(id, 0, p2p.Piece(b.n))
+	b.Want(id, 0, p2p.Piece(b.n))
+	return id
+}
+
+// neighbour gives the task a neighbour that holds the pieces.
+func (b *bench) neighbour(id p2p.TaskID, h p2p.HostID, seed bool, pieces ...p2p.Piece) {
+	set := p2p.NewPieceSet(b.n)
+	if pieces == nil {
+		set.Fill()
+	}
+	for _, p := range pieces {
+		set.Add(p)
+	}
+	b.Bitmap(id, h, seed, set)
+}
+
+// poll returns what is asked now, and fails unless it is want requests.
+func (b *bench) poll(want int) []Ask {
+	b.t.Helper()
+	var asks []Ask
+	for { // queues are filled behind streams that an earlier Poll opened
+		out := b.Poll(b.now)
+		if len(out.Asks) == 0 {
+			break
+		}
+		asks = append(asks, out.Asks...)
+	}
+	if len(asks) != want {
+		b.t.Fatalf("%d requests, want %d: %+v", len(asks), want, asks)
+	}
+	return asks
+}
+
+// arrive lets one piece arrive, which takes d, so that the pace is known.
+func (b *bench) arrive(a Ask, d time.Duration) {
+	b.Began(b.now, a.ID, a.Piece)
+	b.now = b.now.Add(d)
+	b.Arrived(b.now, a.ID)
+}
+
+func TestBusyNeighbourIsLeftAloneUntilFree(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "x", false)
+	asks := b.poll(2) // one, and one queued behind it
+	for _, a := range asks {
+		b.Refused(b.now, a.ID, Busy)
+	}
+	b.poll(0)
+	b.Free("x")
+	b.poll(2)
+}
+
+func TestBusyWaitFollowsThePieceTime(t *testing.T) {
+	for _, piece := range []time.Duration{4 * ms, 100 * ms} {
+		b := newBench(t, 8)
+		b.neighbour(b.task, "x", false)
+		asks := b.poll(2)
+		b.arrive(asks[0], piece)
+		b.Refused(b.now, asks[1].ID, Busy)
+		b.now = b.now.Add(3 * piece)
+		b.poll(0)
+		b.now = b.now.Add(piece + ms)
+		b.poll(2)
+	}
+}
+
+func TestNoFreshSeedIsAskedAgainAfterNews(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "seed", true, 0)
+	b.neighbour(b.task, "other", false, 7) // may yet get what the seed sent
+	var fresh Ask
+	for _, a := range b.poll(2) {
+		if a.Any {
+			fresh = a
+		} else {
+			b.Refused(b.now, a.ID, Busy)
+		}
+	}
+	b.Refused(b.now, fresh.ID, NoFresh)
+	b.poll(0)
+	b.Have(b.task, "seed", 1)
+	if a := b.poll(1)[0]; !a.Any || a.Host != "seed" {
+		t.Errorf("asked %+v, want a fresh piece of the seed", a)
+	}
+}
+
+func TestSeedRepeatsOnlyAfterAWait(t *testing.T) {
+	b := newBench(t, 4)
+	b.neighbour(b.task, "seed", true)
+	b.neighbour(b.task, "other", false, 3)
+	for _, a := range b.poll(2) {
+		why := Busy
+		if a.Any {
+			why = NoFresh
+		}
+		b.Refused(b.now, a.ID, why)
+	}
+	b.poll(0)
+	b.now = b.now.Add(Default().RepeatAfter)
+	for _, a := range b.poll(1) {
+		if a.Any || a.Host != "seed" {
+			t.Errorf("asked %+v, want a piece of the seed by name", a)
+		}
+	}
+}
+
+func TestLatePieceIsAskedElsewhere(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "fast", false, 0, 1)
+	for _, a := range b.poll(2) {
+		b.arrive(a, 20*ms)
+	}
+	b.neighbour(b.task, "slow", false, 5)
+	late := b.poll(1)[0]
+	b.Have(b.task, "fast", 5)
+	b.now = b.now.Add(100 * ms)
+	b.poll(0) // six piece times are 120 ms
+	b.now = b.now.Add(100 * ms)
+	again := b.poll(1)[0]
+	if again.Host != "fast" || again.Piece != late.Piece {
+		t.Fatalf("asked %+v, want piece %d of fast", again, late.Piece)
+	}
+	b.arrive(again, 20*ms)
+	out := b.Poll(b.now)
+	if len(out.Abandon) != 1 || out.Abandon[0] != "slow" {
+		t.Errorf("abandoned %v, want slow: all that it owes came", out.Abandon)
+	}
+}
+
+func TestStalledNeighbourIsDropped(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "dead", false)
+	b.poll(2)
+	b.now = b.now.Add(Default().StallAfter + ms)
+	if out := b.Poll(b.now); len(out.Abandon) != 1 || b.Outstanding() != 0 {
+		t.Errorf("abandoned %v with %d outstanding, want one and none", out.Abandon, b.Outstanding())
+	}
+}
+
+func TestGoneNeighbourLeavesItsPiecesOpen(t *testing.T) {
+	b := newBench(t, 2)
+	b.neighbour(b.task, "bad", false)
+	b.poll(2)
+	b.NeighbourGone(b.task, "bad")
+	b.neighbour(b.task, "good", false)
+	b.poll(2)
+}
+
+func TestSlotsAreSharedLowestTaskFirst(t *testing.T) {
+	b := newBench(t, 4)
+	second := b.addTask("second")
+	for _, h := range []p2p.HostID{"x", "y", "z"} {
+		b.neighbour(b.task, h, false)
+		b.neighbour(second, h, false)
+	}
+	seen := map[p2p.TaskID]int{}
+	for range 8 {
+		for _, a := range append([]Ask(nil), b.Poll(b.now).Asks...) {
+			seen[a.Task]++
+			if a.Task == second && seen[b.task] < 4 {
+				t.Fatalf("the second task was asked for with %d pieces of the first", seen[b.task])
+			}
+			b.arrive(a, 10*ms)
+		}
+	}
+	if seen[b.task] != 4 || seen[second] != 4 {
+		t.Errorf("asked %v, want 4 of each", seen)
+	}
+}
+
+func TestUrgentPieceComesFirst(t *testing.T) {
+	b := newBench(t, 64)
+	for _, h := range []p2p.HostID{"x", "y", "z"} {
+		b.neighbour(b.task, h, false)
+	}
+	b.poll(4) // two streams and one queued in each
+	b.Read(b.task, 1, 40, 41, p2p.Urgent)
+	if a := b.Poll(b.now).Asks[0]; a.Piece != 40 || a.Class != p2p.Urgent {
+		t.Errorf("asked %+v, want piece 40, urgent, although no slot is free", a)
+	}
+}
+
+func TestFinishedIsSaidOnce(t *testing.T) {
+	b := newBench(t, 2)
+	b.neighbour(b.task, "x", false)
+	for _, a := range b.poll(2) {
+		b.arrive(a, 10*ms)
+	}
+	if out := b.Poll(b.now); len(out.Finished) != 1 {
+		t.Fatalf("finished %v, want the task", out.Finished)
+	}
+	b.Got(b.task, 0)
+	if out := b.Poll(b.now); len(out.Finished) != 0 {
+		t.Errorf("finished again: %v", out.Finished)
+	}
+}
+
+func TestUnknownDigestsAreNotAskedFor(t *testing.T) {
+	b := newBench(t, 4)
+	id := p2p.TaskOfURL("unverified", "", "")
+	b.Add(id, p2p.Geometry{Size: 4 << 20, PieceLength: 1 << 20}, p2p.NewPieceSet(4))
+	b.Want(id, 0, 4)
+	b.neighbour(id, "x", false)
+	b.poll(0)
+	b.Known(id, 2, 3)
+	if a := b.poll(1)[0]; a.Piece != 2 {
+		t.Errorf("asked for piece %d, want 2", a.Piece)
+	}
+}
