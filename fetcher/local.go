@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -30,13 +32,14 @@ type Config struct {
 	FirstByte config.Duration `toml:"first_byte" doc:"Longest wait for a content's first byte from the piece network; then this node reads the origin itself. Keep it below mirror.first_byte_timeout."`
 	Stall     config.Duration `toml:"stall" doc:"Longest wait for the next byte from the piece network; then this node reads the rest from the origin itself."`
 	TagMemory config.Duration `toml:"tag_memory" doc:"How long what a tag named is remembered for the time that its registry fails."`
+	StaleTags string          `toml:"stale_tags" doc:"Whose word on a tag is taken while its registry fails and this node does not remember it: own (nobody's), seeds, or members (any node of the cluster; what most say). Such answers are marked as stale."`
 }
 
 // Default returns the settings that suit data centres.
 func Default() Config {
 	return Config{
 		FirstByte: config.Duration(8 * time.Second), Stall: config.Duration(10 * time.Second),
-		TagMemory: config.Duration(24 * time.Hour),
+		TagMemory: config.Duration(24 * time.Hour), StaleTags: StaleMembers,
 	}
 }
 
@@ -51,27 +54,55 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %v, want more than 0 and at most 168h", d.key, d.d))
 		}
 	}
+	if !slices.Contains([]string{StaleOwn, StaleSeeds, StaleMembers}, c.StaleTags) {
+		errs = append(errs, fmt.Errorf("stale_tags: %q, want own, seeds or members", c.StaleTags))
+	}
 	return errors.Join(errs...)
+}
+
+// Options are what a Local is given beside its configuration.
+type Options struct {
+	Tags    *Tags   // nil = remembered in memory
+	Hearsay Hearsay // nil = nobody is told and asked of tags
 }
 
 // Local is a node's Fetcher: content that anyone may read comes from the piece
 // network, everything else straight from its registry.
 type Local struct {
-	cfg    Config
-	swarm  Swarm
-	origin source.Source
-	tags   tagMemory
-	flight singleflight.Group
+	cfg     Config
+	swarm   Swarm
+	origin  source.Source
+	tags    *Tags
+	hearsay Hearsay
+	flight  singleflight.Group // questions to registries
+	asking  sync.WaitGroup     // for those
+	life    context.Context
+	end     context.CancelFunc
 }
 
 var _ Fetcher = (*Local)(nil)
 
 // New returns a node's fetcher.
-func New(cfg Config, swarm Swarm, origin source.Source) (*Local, error) {
+func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	return &Local{cfg: cfg, swarm: swarm, origin: origin, tags: tagMemory{life: cfg.TagMemory.Duration()}}, nil
+	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay}
+	l.life, l.end = context.WithCancel(context.Background())
+	if l.tags == nil {
+		var err error
+		if l.tags, _, err = OpenTags("", cfg.TagMemory.Duration()); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// Close ends what the fetcher still asks of registries, whose readers may have gone,
+// and waits for it. No method is called after it.
+func (l *Local) Close() {
+	l.end()
+	l.asking.Wait()
 }
 
 // private reports whether a content is asked for with a credential: then it is read
@@ -263,14 +294,15 @@ func (b *countedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// Stat implements Fetcher.
+// Stat implements Fetcher. Of a manifest that comes from the piece network the media
+// type is not known; its bytes say it.
 func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 	task, err := p2p.TaskOfDigest(c.Digest)
 	if err != nil {
 		return Descriptor{}, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	if !c.private() {
-		if s, ok := l.swarm.Task(task); ok && s.Complete && c.Kind == Blob {
+		if s, ok := l.swarm.Task(task); ok && s.Complete {
 			return Descriptor{Digest: c.Digest, Size: s.Geometry.Size}, nil
 		}
 	}
@@ -278,9 +310,24 @@ func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 	if origin == "" {
 		return Descriptor{}, fmt.Errorf("%s: no registry is named: %w", c.Digest, errdefs.ErrNotFound)
 	}
-	resp, err := l.origin.Stat(ctx, source.Request{Origin: origin, Length: -1, Header: c.Header})
-	if err != nil {
+	// A registry that hangs leaves time to ask the piece network.
+	soon, cancel := context.WithTimeout(ctx, l.cfg.FirstByte.Duration())
+	resp, err := l.origin.Stat(soon, source.Request{Origin: origin, Length: -1, Header: c.Header})
+	late := soon.Err() != nil
+	cancel()
+	if err == nil {
+		return Descriptor{Digest: c.Digest, Size: resp.Size, MediaType: resp.MediaType}, nil
+	}
+	if late && ctx.Err() == nil {
+		err = fmt.Errorf("registry %s does not answer: %w: %w", c.Registry, errdefs.ErrUnavailable, err)
+	}
+	if c.private() || !errdefs.IsUnavailable(err) || ctx.Err() != nil {
 		return Descriptor{}, err
 	}
-	return Descriptor{Digest: c.Digest, Size: resp.Size, MediaType: resp.MediaType}, nil
+	body, serr := l.shared(ctx, task, origin, c.Header, Range{Offset: 0, Length: 1})
+	if serr != nil {
+		return Descriptor{}, fmt.Errorf("%w; and the piece network: %w", err, serr)
+	}
+	defer body.Close()
+	return Descriptor{Digest: c.Digest, Size: body.Size}, nil
 }

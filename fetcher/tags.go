@@ -5,15 +5,30 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/p2p"
+)
+
+// Hearsay is what hosts tell each other of tags; *tracker.Client is one.
+type Hearsay interface {
+	// TellTag tells others what a tag names now. It returns at once.
+	TellTag(t p2p.Tag)
+	// FindTag returns what others told, what most say first; it is bounded in time.
+	FindTag(ctx context.Context, o p2p.Origin) ([]p2p.ToldTag, error)
+}
+
+// Whose word on a tag is taken when its registry fails, after the node's own.
+const (
+	StaleOwn     = "own"
+	StaleSeeds   = "seeds"
+	StaleMembers = "members"
 )
 
 // Resolve implements Fetcher. Every call asks the registry; calls at the same time
@@ -25,38 +40,96 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 		return Descriptor{}, fmt.Errorf("tag %q: no registry is named: %w", tag, errdefs.ErrNotFound)
 	}
 	who := sha256.Sum256([]byte(c.Header.Get("Authorization") + "\x00" + c.Header.Get("Accept")))
-	answer := l.flight.DoChan(fmt.Sprintf("%s %x", origin, who), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		defer cancel()
-		return l.ask(ctx, source.Request{Origin: origin, Length: -1, Header: c.Header})
+	key := fmt.Sprintf("%s %x", origin, who)
+	type result struct {
+		d   Descriptor
+		err error
+	}
+	answer := make(chan result, 1)
+	l.asking.Go(func() {
+		d, err, _ := l.flight.Do(key, func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			defer context.AfterFunc(l.life, cancel)()
+			return l.ask(ctx, source.Request{Origin: origin, Length: -1, Header: c.Header})
+		})
+		named, _ := d.(Descriptor)
+		answer <- result{named, err}
 	})
-	var got Descriptor
-	select {
-	case a := <-answer:
-		if a.Err != nil {
-			return l.stale(c, origin, a.Err)
+	// A registry that hangs must not keep from its reader what he could have.
+	patience := time.NewTimer(l.cfg.FirstByte.Duration())
+	defer patience.Stop()
+	for {
+		select {
+		case a := <-answer:
+			if a.err != nil {
+				return l.stale(ctx, c, origin, a.err)
+			}
+			if !c.private() {
+				l.remember(ctx, origin, a.d)
+			}
+			return a.d, nil
+		case <-patience.C:
+			late := fmt.Errorf("registry %s does not answer: %w", c.Registry, errdefs.ErrUnavailable)
+			if d, err := l.stale(ctx, c, origin, late); err == nil {
+				return d, nil
+			}
+		case <-ctx.Done():
+			return Descriptor{}, ctx.Err()
 		}
-		got = a.Val.(Descriptor)
-	case <-ctx.Done():
-		return Descriptor{}, ctx.Err()
 	}
-	if !c.private() {
-		l.tags.put(origin, got)
-	}
-	return got, nil
 }
 
-// stale returns what a public tag named when its registry last answered, where the
-// registry fails now; what it refuses stays refused.
-func (l *Local) stale(c Content, origin p2p.Origin, err error) (Descriptor, error) {
+// remember keeps what a public tag names for the time that its registry fails, here
+// and by telling others.
+func (l *Local) remember(ctx context.Context, origin p2p.Origin, d Descriptor) {
+	tag := p2p.Tag{Origin: origin, Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, Seen: time.Now()}
+	news, err := l.tags.put(tag)
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("a tag will be forgotten when darterd stops")
+	}
+	if news && l.hearsay != nil {
+		l.hearsay.TellTag(tag)
+	}
+}
+
+// stale returns what a public tag named when its registry last answered this node, or
+// else another one, where the registry fails now; what it refuses stays refused.
+func (l *Local) stale(ctx context.Context, c Content, origin p2p.Origin, err error) (Descriptor, error) {
 	if !errdefs.IsUnavailable(err) || c.private() {
 		return Descriptor{}, err
 	}
-	if d, ok := l.tags.get(origin); ok {
-		d.Stale = true
-		return d, nil
+	fields := log.Fields{"tag": origin}
+	tag, ok := l.tags.get(origin)
+	if !ok {
+		var told p2p.ToldTag
+		if told, ok = l.askOthers(ctx, origin); !ok {
+			return Descriptor{}, err
+		}
+		tag = told.Tag
+		fields["told_by"], fields["hosts"], fields["seed"] = told.Host, told.Hosts, told.Seed
 	}
-	return Descriptor{}, err
+	fields["digest"], fields["seen"] = tag.Digest, tag.Seen.UTC().Format(time.RFC3339)
+	log.G(ctx).WithFields(fields).WithError(err).Warn("registry fails: a stale tag is served")
+	return Descriptor{Digest: tag.Digest, Size: tag.Size, MediaType: tag.MediaType, Stale: true}, nil
+}
+
+// askOthers returns what most of the other nodes say that a tag named, as far as
+// fetch.stale_tags trusts them.
+func (l *Local) askOthers(ctx context.Context, origin p2p.Origin) (p2p.ToldTag, bool) {
+	if l.hearsay == nil || l.cfg.StaleTags == StaleOwn {
+		return p2p.ToldTag{}, false
+	}
+	all, err := l.hearsay.FindTag(ctx, origin)
+	if err != nil && !errdefs.IsNotFound(err) {
+		log.G(ctx).WithError(err).Info("other nodes could not be asked for a tag")
+	}
+	for _, told := range all {
+		if time.Since(told.Seen) <= l.cfg.TagMemory.Duration() && (told.Seed || l.cfg.StaleTags == StaleMembers) {
+			return told, true
+		}
+	}
+	return p2p.ToldTag{}, false
 }
 
 // ask returns what a registry says that a tag names.
@@ -82,48 +155,4 @@ func (l *Local) ask(ctx context.Context, r source.Request) (Descriptor, error) {
 		return Descriptor{}, fmt.Errorf("manifest %s is larger than %d bytes: %w", r.Origin, registry.MaxManifest, errdefs.ErrOutOfRange)
 	}
 	return Descriptor{Digest: sum.Digest(), Size: n, MediaType: full.MediaType}, nil
-}
-
-// maxTags bounds how many tags are remembered.
-const maxTags = 10_000
-
-// tagMemory is what public tags named when they were asked for last.
-type tagMemory struct {
-	life time.Duration
-	mu   sync.Mutex
-	tags map[p2p.Origin]remembered
-}
-
-type remembered struct {
-	Descriptor
-	at time.Time
-}
-
-func (m *tagMemory) put(o p2p.Origin, d Descriptor) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tags == nil {
-		m.tags = map[p2p.Origin]remembered{}
-	}
-	if len(m.tags) >= maxTags {
-		for old, r := range m.tags { // any of the expired, else any
-			if time.Since(r.at) > m.life || len(m.tags) >= maxTags {
-				delete(m.tags, old)
-			}
-		}
-	}
-	m.tags[o] = remembered{d, time.Now()}
-}
-
-func (m *tagMemory) get(o p2p.Origin) (Descriptor, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r, ok := m.tags[o]
-	return r.Descriptor, ok && time.Since(r.at) <= m.life
-}
-
-// Digest returns what a public tag named when it was asked for last, for explaining.
-func (l *Local) Digest(registryName, repository, tag string) (digest.Digest, bool) {
-	d, ok := l.tags.get(registry.Origin(registryName, repository, registry.Manifests, tag))
-	return d.Digest, ok
 }

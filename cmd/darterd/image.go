@@ -53,8 +53,8 @@ func (d *daemon) imageTasks(ref name.Reference) ([]p2p.TaskID, error) {
 	if err != nil {
 		host, repository := ref.Context().RegistryStr(), ref.Context().RepositoryStr()
 		var ok bool
-		if root, ok = d.fetcher.Digest(host, repository, ref.Identifier()); !ok {
-			return nil, fmt.Errorf("this node has not pulled tag %q since it started; ask for its digest", ref.Identifier())
+		if root, ok = d.tags.Digest(host, repository, ref.Identifier()); !ok {
+			return nil, fmt.Errorf("this node has not pulled tag %q lately; ask for its digest", ref.Identifier())
 		}
 	}
 	var ids []p2p.TaskID

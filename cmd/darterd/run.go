@@ -48,6 +48,7 @@ type daemon struct {
 	exchange *exchange.Exchange
 	tracker  *tracker.Client
 	fetcher  *fetcher.Local
+	tags     *fetcher.Tags
 	mirror   *mirror.Handler
 }
 
@@ -115,23 +116,45 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.exchange, err = exchange.New(x, exchange.TCP{}, d.node); err != nil {
 		return err
 	}
+	if err := d.openTags(ctx); err != nil {
+		return err
+	}
 	t := tracker.Default()
 	t.Addresses, t.Host, t.Version = cfg.Scheduler.Addresses, d.self, version.Number()
+	t.Tags = func() []p2p.Tag { return d.tags.Recent(256) }
 	if d.tracker, err = tracker.New(t, d.id, d.node.Holdings, d.node.FromScheduler()); err != nil {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, d.source); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, d.source, fetcher.Options{Tags: d.tags, Hearsay: d.tracker}); err != nil {
 		return err
 	}
 	d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics})
 	return err
 }
 
+// openTags takes up what is remembered of tags, in the file "tags" beside the store.
+func (d *daemon) openTags(ctx context.Context) error {
+	path := filepath.Join(filepath.Dir(d.cfg.Store.Root), "tags")
+	tags, damaged, err := fetcher.OpenTags(path, d.cfg.Fetch.TagMemory.Duration())
+	if err != nil {
+		return err
+	}
+	if damaged > 0 {
+		log.G(ctx).WithFields(log.Fields{"file": path, "lines": damaged}).Warn("remembered tags were damaged and are left out")
+	}
+	d.tags = tags
+	return nil
+}
+
 // close closes what wire opened.
 func (d *daemon) close(ctx context.Context) {
+	d.fetcher.Close()
 	if err := d.source.Close(); err != nil {
 		log.G(ctx).WithError(err).Warn("close registries")
+	}
+	if err := d.tags.Close(); err != nil {
+		log.G(ctx).WithError(err).Warn("close remembered tags")
 	}
 	if err := d.store.Close(); err != nil {
 		log.G(ctx).WithError(err).Error("close store")

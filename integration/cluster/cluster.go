@@ -190,6 +190,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
 	n.Stop = sync.OnceFunc(func() {
+		n.Fetcher.Close()
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
 		}

@@ -116,16 +116,23 @@ func TestRegistryOutage(t *testing.T) {
 			t.Parallel()
 			c := New(t)
 			i := c.putImage("v1", 5<<20)
-			soon := Options{Fetch: func(f *fetcher.Config) { f.FirstByte = config.Duration(time.Second) }}
-			seed := c.Start(pki.Seed, "seed", soon)
-			a := c.Start(pki.Node, "a", soon)
+			soon := Options{Fetch: func(f *fetcher.Config) { f.FirstByte = config.Duration(2 * time.Second) }}
+			seed := c.Start(pki.Seed, "seed", Options{})
+			a := c.Start(pki.Node, "a", Options{})
 			if stale, err := i.pull(patience(t), t, door(t, a), "v1"); stale || err != nil {
 				t.Fatalf("with the registry: stale %v, %v", stale, err)
 			}
+			var state []any
+			defer func() {
+				if t.Failed() {
+					t.Logf("%+v", state)
+				}
+			}()
 			until(t, "a holds all", func() bool {
 				m, _ := p2p.TaskOfDigest(i.digest)
 				s, ok := a.Task(m)
-				l, _ := a.Task(i.layer.Task)
+				l, lok := a.Task(i.layer.Task)
+				state = []any{ok, s, lok, l}
 				return ok && s.Complete && l.Complete
 			})
 			seed.Stop() // whose store would help

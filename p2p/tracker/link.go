@@ -40,9 +40,11 @@ type connection = grpc.BidiStreamingClient[schedulerv1.ConnectRequest, scheduler
 
 // link is one connection to a scheduler.
 type link struct {
-	conn  connection
-	queue chan *schedulerv1.ConnectRequest
-	end   context.CancelCauseFunc
+	conn    connection
+	service schedulerv1.SchedulerServiceClient
+	queue   chan *schedulerv1.ConnectRequest
+	tags    chan p2p.Tag
+	end     context.CancelCauseFunc
 }
 
 func (l *link) say(m *schedulerv1.ConnectRequest) {
@@ -78,7 +80,10 @@ func (c *Client) connect(ctx context.Context, addr string) (answered bool, err e
 	if !stopped() || err != nil || !late.Stop() {
 		return false, fmt.Errorf("connect to scheduler %s: %w", addr, cause(life, err))
 	}
-	l := &link{conn: conn, queue: make(chan *schedulerv1.ConnectRequest, c.cfg.Queue), end: end}
+	l := &link{
+		conn: conn, service: schedulerv1.NewSchedulerServiceClient(client), end: end,
+		queue: make(chan *schedulerv1.ConnectRequest, c.cfg.Queue), tags: make(chan p2p.Tag, maxTags),
+	}
 	c.up(l, addr, welcome)
 	err = c.converse(ctx, life, l, heartbeatOf(welcome))
 	c.down()
@@ -156,6 +161,7 @@ func (c *Client) converse(ctx, life context.Context, l *link, heartbeat time.Dur
 		}
 		c.send(ctx, life, l, heartbeat)
 	})
+	sending.Go(func() { c.tellTags(life, l) })
 	l.end(c.receive(l))
 	sending.Wait()
 	return context.Cause(life)

@@ -15,6 +15,7 @@ import (
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/scheduler/swarm"
+	"github.com/darter-p2p/darter/scheduler/tags"
 )
 
 // Config sets how the streams of nodes are looked after.
@@ -74,6 +75,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	core    *swarm.Core
+	tags    *tags.Memory
 	members map[p2p.HostID]*stream
 	leaving map[p2p.HostID]time.Time // hosts whose stream broke, and when they are gone
 }
@@ -91,6 +93,7 @@ func New(cfg Config, core *swarm.Core, signer Signer, reg prometheus.Registerer)
 		stop:    make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		core:    core,
+		tags:    tags.New(tags.Default()),
 		members: make(map[p2p.HostID]*stream),
 		leaving: make(map[p2p.HostID]time.Time),
 	}

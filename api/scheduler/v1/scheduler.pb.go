@@ -23,6 +23,324 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Tag is what a tag named.
+type Tag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"` // "oci://<registry>/<repository>/manifests/<tag>"
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // sha256
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`    // of the manifest, in bytes
+	MediaType     string                 `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	AgeSeconds    int64                  `protobuf:"varint,5,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"` // since the registry said so
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tag) Reset() {
+	*x = Tag{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tag) ProtoMessage() {}
+
+func (x *Tag) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tag.ProtoReflect.Descriptor instead.
+func (*Tag) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Tag) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Tag) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Tag) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Tag) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *Tag) GetAgeSeconds() int64 {
+	if x != nil {
+		return x.AgeSeconds
+	}
+	return 0
+}
+
+// TellTagsRequest holds at most 256 tags.
+type TellTagsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []*Tag                 `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellTagsRequest) Reset() {
+	*x = TellTagsRequest{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellTagsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellTagsRequest) ProtoMessage() {}
+
+func (x *TellTagsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellTagsRequest.ProtoReflect.Descriptor instead.
+func (*TellTagsRequest) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TellTagsRequest) GetTags() []*Tag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// TellTagsResponse says nothing.
+type TellTagsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellTagsResponse) Reset() {
+	*x = TellTagsResponse{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellTagsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellTagsResponse) ProtoMessage() {}
+
+func (x *TellTagsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellTagsResponse.ProtoReflect.Descriptor instead.
+func (*TellTagsResponse) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{2}
+}
+
+// FindTagRequest names a tag.
+type FindTagRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindTagRequest) Reset() {
+	*x = FindTagRequest{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindTagRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindTagRequest) ProtoMessage() {}
+
+func (x *FindTagRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindTagRequest.ProtoReflect.Descriptor instead.
+func (*FindTagRequest) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FindTagRequest) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+// FindTagResponse lists what the tag is said to name, what most nodes say first.
+type FindTagResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Told          []*ToldTag             `protobuf:"bytes,1,rep,name=told,proto3" json:"told,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindTagResponse) Reset() {
+	*x = FindTagResponse{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindTagResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindTagResponse) ProtoMessage() {}
+
+func (x *FindTagResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindTagResponse.ProtoReflect.Descriptor instead.
+func (*FindTagResponse) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FindTagResponse) GetTold() []*ToldTag {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+// ToldTag is one digest that a tag is said to name.
+type ToldTag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tag           *Tag                   `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`      // its age is that of the latest that was told
+	Hosts         uint32                 `protobuf:"varint,2,opt,name=hosts,proto3" json:"hosts,omitempty"` // how many nodes say so, as far as they are remembered
+	Seed          bool                   `protobuf:"varint,3,opt,name=seed,proto3" json:"seed,omitempty"`   // a seed is among them
+	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`    // one of them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToldTag) Reset() {
+	*x = ToldTag{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToldTag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToldTag) ProtoMessage() {}
+
+func (x *ToldTag) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToldTag.ProtoReflect.Descriptor instead.
+func (*ToldTag) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ToldTag) GetTag() *Tag {
+	if x != nil {
+		return x.Tag
+	}
+	return nil
+}
+
+func (x *ToldTag) GetHosts() uint32 {
+	if x != nil {
+		return x.Hosts
+	}
+	return 0
+}
+
+func (x *ToldTag) GetSeed() bool {
+	if x != nil {
+		return x.Seed
+	}
+	return false
+}
+
+func (x *ToldTag) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // ConnectRequest is one message from a node.
 type ConnectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -46,7 +364,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[0]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -58,7 +376,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[0]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -71,7 +389,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{0}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConnectRequest) GetMessage() isConnectRequest_Message {
@@ -267,7 +585,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[1]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -279,7 +597,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[1]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -292,7 +610,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{1}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ConnectResponse) GetMessage() isConnectResponse_Message {
@@ -396,7 +714,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[2]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +726,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[2]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +739,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{2}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Hello) GetHostId() string {
@@ -479,7 +797,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[3]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +809,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[3]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +822,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{3}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Announce) GetHoldings() []*Holding {
@@ -536,7 +854,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[4]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +866,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[4]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +879,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{4}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Holding) GetTask() string {
@@ -618,7 +936,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[5]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +948,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[5]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +961,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{5}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Join) GetTask() string {
@@ -677,7 +995,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[6]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1007,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[6]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1020,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{6}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Leave) GetTask() string {
@@ -722,7 +1040,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[7]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +1052,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[7]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +1065,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{7}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Done) GetTask() string {
@@ -768,7 +1086,7 @@ type NeighbourLost struct {
 
 func (x *NeighbourLost) Reset() {
 	*x = NeighbourLost{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[8]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1098,7 @@ func (x *NeighbourLost) String() string {
 func (*NeighbourLost) ProtoMessage() {}
 
 func (x *NeighbourLost) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[8]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1111,7 @@ func (x *NeighbourLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighbourLost.ProtoReflect.Descriptor instead.
 func (*NeighbourLost) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{8}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NeighbourLost) GetTask() string {
@@ -821,7 +1139,7 @@ type PullStarted struct {
 
 func (x *PullStarted) Reset() {
 	*x = PullStarted{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[9]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +1151,7 @@ func (x *PullStarted) String() string {
 func (*PullStarted) ProtoMessage() {}
 
 func (x *PullStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[9]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +1164,7 @@ func (x *PullStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullStarted.ProtoReflect.Descriptor instead.
 func (*PullStarted) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{9}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PullStarted) GetTask() string {
@@ -874,7 +1192,7 @@ type PullFailed struct {
 
 func (x *PullFailed) Reset() {
 	*x = PullFailed{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[10]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1204,7 @@ func (x *PullFailed) String() string {
 func (*PullFailed) ProtoMessage() {}
 
 func (x *PullFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[10]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1217,7 @@ func (x *PullFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullFailed.ProtoReflect.Descriptor instead.
 func (*PullFailed) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{10}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PullFailed) GetTask() string {
@@ -926,7 +1244,7 @@ type PullDone struct {
 
 func (x *PullDone) Reset() {
 	*x = PullDone{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[11]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1256,7 @@ func (x *PullDone) String() string {
 func (*PullDone) ProtoMessage() {}
 
 func (x *PullDone) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[11]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1269,7 @@ func (x *PullDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullDone.ProtoReflect.Descriptor instead.
 func (*PullDone) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{11}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PullDone) GetTask() string {
@@ -973,7 +1291,7 @@ type BadPeer struct {
 
 func (x *BadPeer) Reset() {
 	*x = BadPeer{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[12]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1303,7 @@ func (x *BadPeer) String() string {
 func (*BadPeer) ProtoMessage() {}
 
 func (x *BadPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[12]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1316,7 @@ func (x *BadPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BadPeer.ProtoReflect.Descriptor instead.
 func (*BadPeer) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{12}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BadPeer) GetTask() string {
@@ -1032,7 +1350,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[13]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1362,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[13]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1375,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{13}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Heartbeat) GetParents() []*ParentSummary {
@@ -1081,7 +1399,7 @@ type ParentSummary struct {
 
 func (x *ParentSummary) Reset() {
 	*x = ParentSummary{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[14]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1411,7 @@ func (x *ParentSummary) String() string {
 func (*ParentSummary) ProtoMessage() {}
 
 func (x *ParentSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[14]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1424,7 @@ func (x *ParentSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentSummary.ProtoReflect.Descriptor instead.
 func (*ParentSummary) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{14}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ParentSummary) GetHost() string {
@@ -1155,7 +1473,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[15]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1485,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[15]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1498,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{15}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Welcome) GetScheduler() string {
@@ -1210,7 +1528,7 @@ type Neighbours struct {
 
 func (x *Neighbours) Reset() {
 	*x = Neighbours{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[16]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1540,7 @@ func (x *Neighbours) String() string {
 func (*Neighbours) ProtoMessage() {}
 
 func (x *Neighbours) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[16]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1553,7 @@ func (x *Neighbours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbours.ProtoReflect.Descriptor instead.
 func (*Neighbours) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{16}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Neighbours) GetTask() string {
@@ -1273,7 +1591,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[17]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1603,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[17]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1616,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{17}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Peer) GetHostId() string {
@@ -1351,7 +1669,7 @@ type Pull struct {
 
 func (x *Pull) Reset() {
 	*x = Pull{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[18]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1681,7 @@ func (x *Pull) String() string {
 func (*Pull) ProtoMessage() {}
 
 func (x *Pull) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[18]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1694,7 @@ func (x *Pull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pull.ProtoReflect.Descriptor instead.
 func (*Pull) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{18}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Pull) GetTask() string {
@@ -1425,7 +1743,7 @@ type TaskGeometry struct {
 
 func (x *TaskGeometry) Reset() {
 	*x = TaskGeometry{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1755,7 @@ func (x *TaskGeometry) String() string {
 func (*TaskGeometry) ProtoMessage() {}
 
 func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1768,7 @@ func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskGeometry.ProtoReflect.Descriptor instead.
 func (*TaskGeometry) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{19}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TaskGeometry) GetTask() string {
@@ -1478,7 +1796,7 @@ type TaskFailed struct {
 
 func (x *TaskFailed) Reset() {
 	*x = TaskFailed{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1808,7 @@ func (x *TaskFailed) String() string {
 func (*TaskFailed) ProtoMessage() {}
 
 func (x *TaskFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1821,7 @@ func (x *TaskFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFailed.ProtoReflect.Descriptor instead.
 func (*TaskFailed) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{20}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TaskFailed) GetTask() string {
@@ -1533,7 +1851,7 @@ type OriginError struct {
 
 func (x *OriginError) Reset() {
 	*x = OriginError{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1863,7 @@ func (x *OriginError) String() string {
 func (*OriginError) ProtoMessage() {}
 
 func (x *OriginError) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1876,7 @@ func (x *OriginError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginError.ProtoReflect.Descriptor instead.
 func (*OriginError) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{21}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OriginError) GetStatus() int32 {
@@ -1593,7 +1911,27 @@ var File_scheduler_v1_scheduler_proto protoreflect.FileDescriptor
 
 const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\n" +
-	"\x1cscheduler/v1/scheduler.proto\x12\x13darter.scheduler.v1\"\xb3\x05\n" +
+	"\x1cscheduler/v1/scheduler.proto\x12\x13darter.scheduler.v1\"\x89\x01\n" +
+	"\x03Tag\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x04 \x01(\tR\tmediaType\x12\x1f\n" +
+	"\vage_seconds\x18\x05 \x01(\x03R\n" +
+	"ageSeconds\"?\n" +
+	"\x0fTellTagsRequest\x12,\n" +
+	"\x04tags\x18\x01 \x03(\v2\x18.darter.scheduler.v1.TagR\x04tags\"\x12\n" +
+	"\x10TellTagsResponse\"(\n" +
+	"\x0eFindTagRequest\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\"C\n" +
+	"\x0fFindTagResponse\x120\n" +
+	"\x04told\x18\x01 \x03(\v2\x1c.darter.scheduler.v1.ToldTagR\x04told\"s\n" +
+	"\aToldTag\x12*\n" +
+	"\x03tag\x18\x01 \x01(\v2\x18.darter.scheduler.v1.TagR\x03tag\x12\x14\n" +
+	"\x05hosts\x18\x02 \x01(\rR\x05hosts\x12\x12\n" +
+	"\x04seed\x18\x03 \x01(\bR\x04seed\x12\x12\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"\xb3\x05\n" +
 	"\x0eConnectRequest\x122\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1a.darter.scheduler.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\bannounce\x18\x02 \x01(\v2\x1d.darter.scheduler.v1.AnnounceH\x00R\bannounce\x12/\n" +
@@ -1699,9 +2037,11 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\x13retry_after_seconds\x18\x03 \x01(\x03R\x11retryAfterSeconds\x12\x16\n" +
-	"\x06puller\x18\x04 \x01(\tR\x06puller2l\n" +
+	"\x06puller\x18\x04 \x01(\tR\x06puller2\x9b\x02\n" +
 	"\x10SchedulerService\x12X\n" +
-	"\aConnect\x12#.darter.scheduler.v1.ConnectRequest\x1a$.darter.scheduler.v1.ConnectResponse(\x010\x01B;Z9github.com/darter-p2p/darter/api/scheduler/v1;schedulerv1b\x06proto3"
+	"\aConnect\x12#.darter.scheduler.v1.ConnectRequest\x1a$.darter.scheduler.v1.ConnectResponse(\x010\x01\x12W\n" +
+	"\bTellTags\x12$.darter.scheduler.v1.TellTagsRequest\x1a%.darter.scheduler.v1.TellTagsResponse\x12T\n" +
+	"\aFindTag\x12#.darter.scheduler.v1.FindTagRequest\x1a$.darter.scheduler.v1.FindTagResponseB;Z9github.com/darter-p2p/darter/api/scheduler/v1;schedulerv1b\x06proto3"
 
 var (
 	file_scheduler_v1_scheduler_proto_rawDescOnce sync.Once
@@ -1715,60 +2055,73 @@ func file_scheduler_v1_scheduler_proto_rawDescGZIP() []byte {
 	return file_scheduler_v1_scheduler_proto_rawDescData
 }
 
-var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_scheduler_v1_scheduler_proto_goTypes = []any{
-	(*ConnectRequest)(nil),  // 0: darter.scheduler.v1.ConnectRequest
-	(*ConnectResponse)(nil), // 1: darter.scheduler.v1.ConnectResponse
-	(*Hello)(nil),           // 2: darter.scheduler.v1.Hello
-	(*Announce)(nil),        // 3: darter.scheduler.v1.Announce
-	(*Holding)(nil),         // 4: darter.scheduler.v1.Holding
-	(*Join)(nil),            // 5: darter.scheduler.v1.Join
-	(*Leave)(nil),           // 6: darter.scheduler.v1.Leave
-	(*Done)(nil),            // 7: darter.scheduler.v1.Done
-	(*NeighbourLost)(nil),   // 8: darter.scheduler.v1.NeighbourLost
-	(*PullStarted)(nil),     // 9: darter.scheduler.v1.PullStarted
-	(*PullFailed)(nil),      // 10: darter.scheduler.v1.PullFailed
-	(*PullDone)(nil),        // 11: darter.scheduler.v1.PullDone
-	(*BadPeer)(nil),         // 12: darter.scheduler.v1.BadPeer
-	(*Heartbeat)(nil),       // 13: darter.scheduler.v1.Heartbeat
-	(*ParentSummary)(nil),   // 14: darter.scheduler.v1.ParentSummary
-	(*Welcome)(nil),         // 15: darter.scheduler.v1.Welcome
-	(*Neighbours)(nil),      // 16: darter.scheduler.v1.Neighbours
-	(*Peer)(nil),            // 17: darter.scheduler.v1.Peer
-	(*Pull)(nil),            // 18: darter.scheduler.v1.Pull
-	(*TaskGeometry)(nil),    // 19: darter.scheduler.v1.TaskGeometry
-	(*TaskFailed)(nil),      // 20: darter.scheduler.v1.TaskFailed
-	(*OriginError)(nil),     // 21: darter.scheduler.v1.OriginError
+	(*Tag)(nil),              // 0: darter.scheduler.v1.Tag
+	(*TellTagsRequest)(nil),  // 1: darter.scheduler.v1.TellTagsRequest
+	(*TellTagsResponse)(nil), // 2: darter.scheduler.v1.TellTagsResponse
+	(*FindTagRequest)(nil),   // 3: darter.scheduler.v1.FindTagRequest
+	(*FindTagResponse)(nil),  // 4: darter.scheduler.v1.FindTagResponse
+	(*ToldTag)(nil),          // 5: darter.scheduler.v1.ToldTag
+	(*ConnectRequest)(nil),   // 6: darter.scheduler.v1.ConnectRequest
+	(*ConnectResponse)(nil),  // 7: darter.scheduler.v1.ConnectResponse
+	(*Hello)(nil),            // 8: darter.scheduler.v1.Hello
+	(*Announce)(nil),         // 9: darter.scheduler.v1.Announce
+	(*Holding)(nil),          // 10: darter.scheduler.v1.Holding
+	(*Join)(nil),             // 11: darter.scheduler.v1.Join
+	(*Leave)(nil),            // 12: darter.scheduler.v1.Leave
+	(*Done)(nil),             // 13: darter.scheduler.v1.Done
+	(*NeighbourLost)(nil),    // 14: darter.scheduler.v1.NeighbourLost
+	(*PullStarted)(nil),      // 15: darter.scheduler.v1.PullStarted
+	(*PullFailed)(nil),       // 16: darter.scheduler.v1.PullFailed
+	(*PullDone)(nil),         // 17: darter.scheduler.v1.PullDone
+	(*BadPeer)(nil),          // 18: darter.scheduler.v1.BadPeer
+	(*Heartbeat)(nil),        // 19: darter.scheduler.v1.Heartbeat
+	(*ParentSummary)(nil),    // 20: darter.scheduler.v1.ParentSummary
+	(*Welcome)(nil),          // 21: darter.scheduler.v1.Welcome
+	(*Neighbours)(nil),       // 22: darter.scheduler.v1.Neighbours
+	(*Peer)(nil),             // 23: darter.scheduler.v1.Peer
+	(*Pull)(nil),             // 24: darter.scheduler.v1.Pull
+	(*TaskGeometry)(nil),     // 25: darter.scheduler.v1.TaskGeometry
+	(*TaskFailed)(nil),       // 26: darter.scheduler.v1.TaskFailed
+	(*OriginError)(nil),      // 27: darter.scheduler.v1.OriginError
 }
 var file_scheduler_v1_scheduler_proto_depIdxs = []int32{
-	2,  // 0: darter.scheduler.v1.ConnectRequest.hello:type_name -> darter.scheduler.v1.Hello
-	3,  // 1: darter.scheduler.v1.ConnectRequest.announce:type_name -> darter.scheduler.v1.Announce
-	5,  // 2: darter.scheduler.v1.ConnectRequest.join:type_name -> darter.scheduler.v1.Join
-	6,  // 3: darter.scheduler.v1.ConnectRequest.leave:type_name -> darter.scheduler.v1.Leave
-	7,  // 4: darter.scheduler.v1.ConnectRequest.done:type_name -> darter.scheduler.v1.Done
-	8,  // 5: darter.scheduler.v1.ConnectRequest.neighbour_lost:type_name -> darter.scheduler.v1.NeighbourLost
-	9,  // 6: darter.scheduler.v1.ConnectRequest.pull_started:type_name -> darter.scheduler.v1.PullStarted
-	10, // 7: darter.scheduler.v1.ConnectRequest.pull_failed:type_name -> darter.scheduler.v1.PullFailed
-	11, // 8: darter.scheduler.v1.ConnectRequest.pull_done:type_name -> darter.scheduler.v1.PullDone
-	12, // 9: darter.scheduler.v1.ConnectRequest.bad_peer:type_name -> darter.scheduler.v1.BadPeer
-	13, // 10: darter.scheduler.v1.ConnectRequest.heartbeat:type_name -> darter.scheduler.v1.Heartbeat
-	15, // 11: darter.scheduler.v1.ConnectResponse.welcome:type_name -> darter.scheduler.v1.Welcome
-	16, // 12: darter.scheduler.v1.ConnectResponse.neighbours:type_name -> darter.scheduler.v1.Neighbours
-	18, // 13: darter.scheduler.v1.ConnectResponse.pull:type_name -> darter.scheduler.v1.Pull
-	20, // 14: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
-	19, // 15: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
-	4,  // 16: darter.scheduler.v1.Announce.holdings:type_name -> darter.scheduler.v1.Holding
-	21, // 17: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
-	14, // 18: darter.scheduler.v1.Heartbeat.parents:type_name -> darter.scheduler.v1.ParentSummary
-	17, // 19: darter.scheduler.v1.Neighbours.add:type_name -> darter.scheduler.v1.Peer
-	21, // 20: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
-	0,  // 21: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
-	1,  // 22: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	0,  // 0: darter.scheduler.v1.TellTagsRequest.tags:type_name -> darter.scheduler.v1.Tag
+	5,  // 1: darter.scheduler.v1.FindTagResponse.told:type_name -> darter.scheduler.v1.ToldTag
+	0,  // 2: darter.scheduler.v1.ToldTag.tag:type_name -> darter.scheduler.v1.Tag
+	8,  // 3: darter.scheduler.v1.ConnectRequest.hello:type_name -> darter.scheduler.v1.Hello
+	9,  // 4: darter.scheduler.v1.ConnectRequest.announce:type_name -> darter.scheduler.v1.Announce
+	11, // 5: darter.scheduler.v1.ConnectRequest.join:type_name -> darter.scheduler.v1.Join
+	12, // 6: darter.scheduler.v1.ConnectRequest.leave:type_name -> darter.scheduler.v1.Leave
+	13, // 7: darter.scheduler.v1.ConnectRequest.done:type_name -> darter.scheduler.v1.Done
+	14, // 8: darter.scheduler.v1.ConnectRequest.neighbour_lost:type_name -> darter.scheduler.v1.NeighbourLost
+	15, // 9: darter.scheduler.v1.ConnectRequest.pull_started:type_name -> darter.scheduler.v1.PullStarted
+	16, // 10: darter.scheduler.v1.ConnectRequest.pull_failed:type_name -> darter.scheduler.v1.PullFailed
+	17, // 11: darter.scheduler.v1.ConnectRequest.pull_done:type_name -> darter.scheduler.v1.PullDone
+	18, // 12: darter.scheduler.v1.ConnectRequest.bad_peer:type_name -> darter.scheduler.v1.BadPeer
+	19, // 13: darter.scheduler.v1.ConnectRequest.heartbeat:type_name -> darter.scheduler.v1.Heartbeat
+	21, // 14: darter.scheduler.v1.ConnectResponse.welcome:type_name -> darter.scheduler.v1.Welcome
+	22, // 15: darter.scheduler.v1.ConnectResponse.neighbours:type_name -> darter.scheduler.v1.Neighbours
+	24, // 16: darter.scheduler.v1.ConnectResponse.pull:type_name -> darter.scheduler.v1.Pull
+	26, // 17: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
+	25, // 18: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
+	10, // 19: darter.scheduler.v1.Announce.holdings:type_name -> darter.scheduler.v1.Holding
+	27, // 20: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
+	20, // 21: darter.scheduler.v1.Heartbeat.parents:type_name -> darter.scheduler.v1.ParentSummary
+	23, // 22: darter.scheduler.v1.Neighbours.add:type_name -> darter.scheduler.v1.Peer
+	27, // 23: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
+	6,  // 24: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
+	1,  // 25: darter.scheduler.v1.SchedulerService.TellTags:input_type -> darter.scheduler.v1.TellTagsRequest
+	3,  // 26: darter.scheduler.v1.SchedulerService.FindTag:input_type -> darter.scheduler.v1.FindTagRequest
+	7,  // 27: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
+	2,  // 28: darter.scheduler.v1.SchedulerService.TellTags:output_type -> darter.scheduler.v1.TellTagsResponse
+	4,  // 29: darter.scheduler.v1.SchedulerService.FindTag:output_type -> darter.scheduler.v1.FindTagResponse
+	27, // [27:30] is the sub-list for method output_type
+	24, // [24:27] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_scheduler_v1_scheduler_proto_init() }
@@ -1776,7 +2129,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 	if File_scheduler_v1_scheduler_proto != nil {
 		return
 	}
-	file_scheduler_v1_scheduler_proto_msgTypes[0].OneofWrappers = []any{
+	file_scheduler_v1_scheduler_proto_msgTypes[6].OneofWrappers = []any{
 		(*ConnectRequest_Hello)(nil),
 		(*ConnectRequest_Announce)(nil),
 		(*ConnectRequest_Join)(nil),
@@ -1789,7 +2142,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 		(*ConnectRequest_BadPeer)(nil),
 		(*ConnectRequest_Heartbeat)(nil),
 	}
-	file_scheduler_v1_scheduler_proto_msgTypes[1].OneofWrappers = []any{
+	file_scheduler_v1_scheduler_proto_msgTypes[7].OneofWrappers = []any{
 		(*ConnectResponse_Welcome)(nil),
 		(*ConnectResponse_Neighbours)(nil),
 		(*ConnectResponse_Pull)(nil),
@@ -1802,7 +2155,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_scheduler_v1_scheduler_proto_rawDesc), len(file_scheduler_v1_scheduler_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

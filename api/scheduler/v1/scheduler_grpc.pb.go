@@ -21,7 +21,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SchedulerService_Connect_FullMethodName = "/darter.scheduler.v1.SchedulerService/Connect"
+	SchedulerService_Connect_FullMethodName  = "/darter.scheduler.v1.SchedulerService/Connect"
+	SchedulerService_TellTags_FullMethodName = "/darter.scheduler.v1.SchedulerService/TellTags"
+	SchedulerService_FindTag_FullMethodName  = "/darter.scheduler.v1.SchedulerService/FindTag"
 )
 
 // SchedulerServiceClient is the client API for SchedulerService service.
@@ -34,6 +36,12 @@ type SchedulerServiceClient interface {
 	// node is known from its client certificate; it is a member for as long as the
 	// stream lives. The first message is Hello.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
+	// TellTags says what tags named when their registries last answered this node, for
+	// the time when one does not. Only public tags are told. The scheduler may forget.
+	TellTags(ctx context.Context, in *TellTagsRequest, opts ...grpc.CallOption) (*TellTagsResponse, error)
+	// FindTag returns what nodes have told of a tag: hearsay, for when its registry does
+	// not answer. NOT_FOUND where nobody told anything.
+	FindTag(ctx context.Context, in *FindTagRequest, opts ...grpc.CallOption) (*FindTagResponse, error)
 }
 
 type schedulerServiceClient struct {
@@ -57,6 +65,26 @@ func (c *schedulerServiceClient) Connect(ctx context.Context, opts ...grpc.CallO
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SchedulerService_ConnectClient = grpc.BidiStreamingClient[ConnectRequest, ConnectResponse]
 
+func (c *schedulerServiceClient) TellTags(ctx context.Context, in *TellTagsRequest, opts ...grpc.CallOption) (*TellTagsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TellTagsResponse)
+	err := c.cc.Invoke(ctx, SchedulerService_TellTags_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) FindTag(ctx context.Context, in *FindTagRequest, opts ...grpc.CallOption) (*FindTagResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindTagResponse)
+	err := c.cc.Invoke(ctx, SchedulerService_FindTag_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SchedulerServiceServer is the server API for SchedulerService service.
 // All implementations must embed UnimplementedSchedulerServiceServer
 // for forward compatibility.
@@ -67,6 +95,12 @@ type SchedulerServiceServer interface {
 	// node is known from its client certificate; it is a member for as long as the
 	// stream lives. The first message is Hello.
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
+	// TellTags says what tags named when their registries last answered this node, for
+	// the time when one does not. Only public tags are told. The scheduler may forget.
+	TellTags(context.Context, *TellTagsRequest) (*TellTagsResponse, error)
+	// FindTag returns what nodes have told of a tag: hearsay, for when its registry does
+	// not answer. NOT_FOUND where nobody told anything.
+	FindTag(context.Context, *FindTagRequest) (*FindTagResponse, error)
 	mustEmbedUnimplementedSchedulerServiceServer()
 }
 
@@ -79,6 +113,12 @@ type UnimplementedSchedulerServiceServer struct{}
 
 func (UnimplementedSchedulerServiceServer) Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error {
 	return status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedSchedulerServiceServer) TellTags(context.Context, *TellTagsRequest) (*TellTagsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TellTags not implemented")
+}
+func (UnimplementedSchedulerServiceServer) FindTag(context.Context, *FindTagRequest) (*FindTagResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindTag not implemented")
 }
 func (UnimplementedSchedulerServiceServer) mustEmbedUnimplementedSchedulerServiceServer() {}
 func (UnimplementedSchedulerServiceServer) testEmbeddedByValue()                          {}
@@ -108,13 +148,58 @@ func _SchedulerService_Connect_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SchedulerService_ConnectServer = grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]
 
+func _SchedulerService_TellTags_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TellTagsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).TellTags(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_TellTags_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).TellTags(ctx, req.(*TellTagsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_FindTag_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindTagRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).FindTag(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_FindTag_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).FindTag(ctx, req.(*FindTagRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SchedulerService_ServiceDesc is the grpc.ServiceDesc for SchedulerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var SchedulerService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "darter.scheduler.v1.SchedulerService",
 	HandlerType: (*SchedulerServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "TellTags",
+			Handler:    _SchedulerService_TellTags_Handler,
+		},
+		{
+			MethodName: "FindTag",
+			Handler:    _SchedulerService_FindTag_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Connect",
