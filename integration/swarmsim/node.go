@@ -27,6 +27,7 @@ type node struct {
 	stallAt    time.Duration // phase of its stalls
 	ledger     *upload.Ledger
 	have       *p2p.PieceSet // nil until the geometry is known
+	known      *p2p.PieceSet // pieces whose digest it has
 
 	named  map[int32]bool // whom the scheduler named, and whether as a seed
 	links  []*neighbour   // with whom a link is up, in the order they came up
@@ -96,7 +97,7 @@ func (s *Sim) knows(n *node) {
 		return
 	}
 	pieces := s.geometry.Pieces()
-	n.have = p2p.NewPieceSet(pieces)
+	n.have, n.known = p2p.NewPieceSet(pieces), p2p.NewPieceSet(pieces)
 	n.ledger = upload.NewLedger(pieces)
 	n.core.Add(s.task, s.geometry, n.have)
 	n.core.Want(s.task, 0, p2p.Piece(pieces))

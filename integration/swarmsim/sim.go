@@ -237,6 +237,15 @@ func (s *Sim) hungry(n *node) {
 }
 
 // haves reach the other end of a link.
+// learn gives the node the digests of pieces, which travel before the haves.
+func (s *Sim) learn(n *node, pieces []p2p.Piece) {
+	for _, p := range pieces {
+		if n.known.Add(p) {
+			n.core.Known(s.task, p, p+1)
+		}
+	}
+}
+
 func (s *Sim) haves(l *neighbour, pieces []p2p.Piece) {
 	n, from := l.node, l.back
 	if !n.alive || n.have == nil || from.gone {
@@ -248,10 +257,8 @@ func (s *Sim) haves(l *neighbour, pieces []p2p.Piece) {
 		}
 		return
 	}
-	for _, p := range pieces { // the core adds them to from.set, too
-		n.core.Known(s.task, p, p+1)
-		n.core.Have(s.task, from.node.host.ID, p)
-	}
+	s.learn(n, pieces)
+	n.core.Have(s.task, from.node.host.ID, pieces...) // adds them to from.set, too
 	s.hungry(n)
 }
 

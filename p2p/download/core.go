@@ -120,19 +120,24 @@ func (c *Core) Bitmap(id p2p.TaskID, from p2p.HostID, seed bool, set *p2p.PieceS
 	t.avail.Add(set, p.weight())
 }
 
-// Have says that a neighbour holds one more piece.
-func (c *Core) Have(id p2p.TaskID, from p2p.HostID, piece p2p.Piece) {
+// Have says that a neighbour holds these pieces, too.
+func (c *Core) Have(id p2p.TaskID, from p2p.HostID, pieces ...p2p.Piece) {
 	t := c.tasks[id]
 	if t == nil {
 		return
 	}
 	p := t.byHost[from]
-	if p == nil || !p.set.Add(piece) {
+	if p == nil {
 		return
 	}
-	p.noFresh = false
-	if !p.seed {
-		t.avail[piece]++
+	for _, piece := range pieces {
+		if !p.set.Add(piece) {
+			continue
+		}
+		p.noFresh = false
+		if !p.seed {
+			t.avail[piece]++
+		}
 	}
 }
 

@@ -37,11 +37,12 @@ func Default() Config {
 	}
 }
 
-// DefaultSeed returns the settings of a seed: four times a node's upload slots.
+// DefaultSeed returns the settings of a seed: twice a node's upload slots, so that one
+// slow reader does not idle half of its link.
 func DefaultSeed() Config {
 	c := Default()
 	c.Seed = true
-	c.Upload.Slots *= 4
+	c.Upload.Slots *= 2
 	return c
 }
 

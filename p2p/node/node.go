@@ -66,6 +66,7 @@ type Node struct {
 	past      *history
 	readerID  download.ReaderID
 	flushing  bool
+	flushed   time.Time // when haves left last
 	scheduler struct {
 		connected bool
 		since     time.Time     // of that state

@@ -95,10 +95,9 @@ func (n *Node) receiveHaveLocked(from p2p.HostID, m exchange.Have) {
 		return
 	}
 	for _, p := range m.Pieces {
-		if nb.set.Add(p) {
-			n.core.Have(t.id, from, p)
-		}
+		nb.set.Add(p)
 	}
+	n.core.Have(t.id, from, m.Pieces...)
 }
 
 func (n *Node) receiveLeaveLocked(from p2p.HostID, id p2p.TaskID) {
@@ -112,13 +111,14 @@ func (n *Node) receiveLeaveLocked(from p2p.HostID, id p2p.TaskID) {
 	}
 }
 
-// flushSoonLocked sends haves after a quarter of a piece time, at most Config.HaveDelay.
+// flushSoonLocked sends haves: at once if none left for an eighth of a piece time (at
+// most Config.HaveDelay), else when that time is over.
 func (n *Node) flushSoonLocked() {
 	if n.flushing || n.closed {
 		return
 	}
 	n.flushing = true
-	delay := min(n.cfg.HaveDelay, n.core.PieceTime()/4)
+	delay := min(n.cfg.HaveDelay, n.core.PieceTime()/8) - time.Since(n.flushed)
 	if delay < 100*time.Microsecond {
 		n.flushLocked()
 		return
@@ -137,7 +137,7 @@ func (n *Node) flushSoonLocked() {
 // flushLocked tells every neighbour what came since the last time; those that are
 // complete and choose nothing need not know.
 func (n *Node) flushLocked() {
-	n.flushing = false
+	n.flushing, n.flushed = false, time.Now()
 	for _, t := range n.tasks {
 		if len(t.pending) == 0 {
 			continue

@@ -35,6 +35,7 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}
 	}
 	if !n.slots.Acquire(from, r.Class) {
+		n.tellVacantLocked()
 		return exchange.Answer{Status: exchange.StatusBusy, Piece: piece}
 	}
 	// A handle of its own: the task may be dropped while the piece is on its way.
@@ -70,6 +71,11 @@ func (n *Node) served(t *task, to p2p.HostID, piece p2p.Piece, sent int64, err e
 		nb.stats.Sent += sent
 	}
 	n.events.Sent(to, sent)
+	n.tellVacantLocked()
+}
+
+// tellVacantLocked tells those who were refused that there is a slot, if there is.
+func (n *Node) tellVacantLocked() {
 	for _, id := range n.slots.Vacant() {
 		if h := n.hosts[id]; h != nil && h.link != nil {
 			h.link.Send(exchange.Free{})
