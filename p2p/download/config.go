@@ -27,6 +27,9 @@ type Config struct {
 	// Endgame is the number of missing pieces at which late ones are re-requested at
 	// a third of LateFactor.
 	Endgame int
+	// Patience is how long a reader waits for its next piece before that is asked for out
+	// of turn.
+	Patience time.Duration
 	// RepeatAfter is how long, at least, a piece that no other neighbour holds may be
 	// missing, with a slot idle, before a seed is asked for it by name; two piece times
 	// where that is longer.
@@ -40,7 +43,7 @@ func Default() Config {
 	return Config{
 		Slots: 2, Depth: 2, BusyFor: time.Second,
 		LateFactor: 6, LateMin: 50 * time.Millisecond, StallAfter: 10 * time.Second,
-		Endgame: 4, RepeatAfter: 5 * time.Millisecond,
+		Endgame: 4, RepeatAfter: 5 * time.Millisecond, Patience: 500 * time.Millisecond,
 	}
 }
 
@@ -53,6 +56,8 @@ func (c Config) Validate() error {
 		return errors.New("download depth: want 1 to 16")
 	case c.LateFactor <= 1:
 		return errors.New("download late factor: want more than 1")
+	case c.Patience <= 0:
+		return errors.New("download patience: want more than 0")
 	case c.StallAfter <= 0:
 		return errors.New("download stall time: want more than 0")
 	}

@@ -201,6 +201,30 @@ func TestSlotsAreSharedLowestTaskFirst(t *testing.T) {
 	}
 }
 
+// A reader of a task that waits behind another one gets a piece now and then.
+func TestWaitingReaderIsNotStarved(t *testing.T) {
+	b := newBench(t, 64)
+	second := b.addTask("second")
+	for _, h := range []p2p.HostID{"x", "y"} {
+		b.neighbour(b.task, h, false)
+		b.neighbour(second, h, false)
+	}
+	b.Read(b.task, 1, 0, 64, p2p.Window)
+	b.Read(second, 2, 5, 64, p2p.Window)
+	for _, a := range b.poll(4) {
+		if a.Task != b.task {
+			t.Errorf("the first task shares its slots at once: %+v", a)
+		}
+	}
+	b.now = b.now.Add(Default().Patience)
+	b.Read(b.task, 1, 1, 64, p2p.Window) // the first reader moves on
+	if a := b.poll(1)[0]; a.Task != second || a.Piece != 5 {
+		t.Errorf("asked %+v, want piece 5 of the second task", a)
+	}
+	b.now = b.now.Add(Default().Patience / 2)
+	b.poll(0)
+}
+
 func TestUrgentPieceComesFirst(t *testing.T) {
 	b := newBench(t, 64)
 	for _, h := range []p2p.HostID{"x", "y", "z"} {

@@ -13,6 +13,7 @@ import (
 func (c *Core) Poll(now time.Time) Output {
 	c.findLate(now)
 	c.askUrgent(now)
+	c.askWaiting(now)
 	c.deepen(now)
 	c.spread(now)
 	out := c.out
@@ -95,11 +96,33 @@ func (c *Core) askUrgent(now time.Time) {
 	}
 }
 
+// askWaiting asks for the next piece of a reader that has waited for it for a while,
+// whatever slots are taken: the tasks of an image share the slots, lowest layer first,
+// and the readers of the others must not take that for a stall.
+func (c *Core) askWaiting(now time.Time) {
+	for _, t := range c.order {
+		for _, rd := range t.readers {
+			if rd.moved.IsZero() {
+				rd.moved = now
+			}
+			if rd.class == p2p.Urgent || now.Sub(rd.moved) < c.cfg.Patience || !t.open.Has(rd.pos) {
+				continue
+			}
+			if best := c.bestHolder(now, t, rd.pos); best != nil {
+				rd.moved = now
+				c.ask(now, best, rd.pos, false, rd.class)
+			}
+		}
+	}
+}
+
+// bestHolder returns the neighbour that would bring a piece first, asked out of turn:
+// one more than Depth may be outstanding there.
 func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
 	var best *peer
 	least := math.Inf(1)
 	for _, p := range t.peers {
-		if !p.set.Has(piece) || now.Before(p.host.busyUntil) || len(p.host.requests) >= c.cfg.Depth {
+		if !p.set.Has(piece) || now.Before(p.host.busyUntil) || len(p.host.requests) > c.cfg.Depth {
 			continue
 		}
 		cost := p.host.pace.mean * float64(1+len(p.host.requests))

@@ -49,6 +49,7 @@ type reader struct {
 	id       ReaderID
 	pos, end p2p.Piece
 	class    p2p.Class
+	moved    time.Time // when pos changed, or what it waits for was asked for out of turn; zero = since the last Poll
 }
 
 // Add begins a task that holds the pieces of have already; nothing is wanted yet.
@@ -124,7 +125,11 @@ func (c *Core) Read(id p2p.TaskID, who ReaderID, pos, end p2p.Piece, class p2p.C
 		t.readers = append(t.readers, &reader{id: who})
 		i = len(t.readers) - 1
 	}
-	*t.readers[i] = reader{id: who, pos: pos, end: end, class: class}
+	moved := t.readers[i].moved
+	if t.readers[i].pos != pos {
+		moved = time.Time{}
+	}
+	*t.readers[i] = reader{id: who, pos: pos, end: end, class: class, moved: moved}
 }
 
 // ReaderGone says that a reader reads no more. What it wanted stays wanted.
