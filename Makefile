@@ -116,6 +116,12 @@ PKG ?= ./...
 stress: ## tests of PKG=./... again and again, STRESS_COUNT=20 times, with the race detector
 	@$(call with_tools,$(TEST_TOOLS)) && go test -race -failfast -timeout 60m -count=$(STRESS_COUNT) $(PKG)
 
+# The figures of the whole system on shaped links: integration/bench/swarm/DESIGN.md.
+.PHONY: bench-swarm
+bench-swarm: build ## a swarm against its bound and curl: N=8 RATE=200mbit SIZE=256MiB LAYERS=1 MTU=9000 RUNS=3
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@go build -o bin/bench/ ./integration/bench/swarm && DARTER_BIN=bin bin/bench/swarm
+
 # bench-% runs the benchmarks whose name matches, bench-. all of them.
 bench-%: ## benchmarks whose name matches %
 	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) && \

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestParseMachineTime(t *testing.T) {
+	before, err := parseMachineTime("cpu  100 20 30 1000 50 1 2 3 7 0\ncpu0 1 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.busy != 1560*time.Millisecond || before.total != 12060*time.Millisecond {
+		t.Errorf("busy %v of %v", before.busy, before.total)
+	}
+	after, err := parseMachineTime("cpu  150 20 30 1050 50 1 2 103 7 0\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if share := after.since(before).share(); share != 0.75 {
+		t.Errorf("share %v, want 0.75", share)
+	}
+	if (machineTime{}).share() != 0 {
+		t.Error("a share of no time")
+	}
+	for _, bad := range []string{"", "intr 1 2", "cpu 1 2 3", "cpu a b c d e f g h i"} {
+		if _, err := parseMachineTime(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestFindAccounting(t *testing.T) {
+	const (
+		v1  = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n"
+		cpu = "cgroup /sys/fs/cgroup/cpuset cgroup rw,cpuset 0 0\n"
+		v2  = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+	)
+	for _, c := range []struct {
+		mounts string
+		want   accounting
+	}{
+		{v2 + cpu + v1, accounting{root: "/sys/fs/cgroup/cpu,cpuacct"}},
+		{cpu + v2, accounting{root: "/sys/fs/cgroup/unified", v2: true}},
+		{cpu, accounting{}},
+	} {
+		got, err := findAccounting(c.mounts)
+		if got != c.want || (err != nil) != (c.want.root == "") {
+			t.Errorf("%q: %+v, %v", c.mounts, got, err)
+		}
+	}
+}
+
+func TestGroupReadsBothVersions(t *testing.T) {
+	for v2, files := range map[bool]map[string]string{
+		false: {"cpuacct.usage": "1500000000\n"},
+		true:  {"cpu.stat": "user_usec 1\nusage_usec 1500000\n"},
+	} {
+		root := t.TempDir()
+		g, err := accounting{root, v2}.newGroup("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.used(); err == nil {
+			t.Error("a group without counters has a time")
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if used, err := g.used(); used != 1500*time.Millisecond || err != nil {
+			t.Errorf("v2 %v: %v, %v", v2, used, err)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	before := usage{darter: 1, machine: machineTime{busy: 10, total: 100}}
+	after := usage{darter: 11, registry: 2, relay: 3, clients: 4, curl: 1, machine: machineTime{busy: 60, total: 200}}
+	d := after.since(before)
+	if d.ours() != 20 || d.others() != 0.3 {
+		t.Errorf("ours %v, others %v", d.ours(), d.others())
+	}
+}
+
+func TestParsePeakRSS(t *testing.T) {
+	n, err := parsePeakRSS("Name:\tdarterd\nVmPeak:\t 99 kB\nVmHWM:\t   27344 kB\nVmRSS:\t 20000 kB\n")
+	if n != 27344<<10 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := parsePeakRSS("Name:\tx\n"); err == nil {
+		t.Error("a status without VmHWM has one")
+	}
+}

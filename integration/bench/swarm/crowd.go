@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os/exec"
+
+	"github.com/darter-p2p/darter/integration/lab"
+)
+
+// client is one node's client, waiting at its gate.
+type client struct {
+	node *lab.Darterd
+	cmd  *exec.Cmd
+	gate io.Closer
+	out  bytes.Buffer // its report
+	errs bytes.Buffer
+}
+
+// assemble starts a client on every node; they wait.
+func (s *stage) assemble(ctx context.Context) ([]*client, error) {
+	var digests []string
+	for _, l := range s.layers {
+		digests = append(digests, l.Digest.String())
+	}
+	var clients []*client
+	for _, node := range s.nodes {
+		c := &client{node: node}
+		c.cmd = node.Host.Command(ctx, append([]string{
+			s.self, fetchCommand, lab.Mirror + "/v2/" + repository + "/blobs/", "?ns=" + url.QueryEscape(s.registry.Addr), clientDir(node),
+		}, digests...)...)
+		c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.errs
+		var err error
+		if c.gate, err = c.cmd.StdinPipe(); err != nil {
+			return clients, err
+		}
+		if err := c.cmd.Start(); err != nil {
+			return clients, fmt.Errorf("client of %s: %w", node.Host.Name, err)
+		}
+		clients = append(clients, c)
+		if err := s.groups.clients.add(c.cmd.Process.Pid); err != nil {
+			return clients, err
+		}
+	}
+	return clients, nil
+}
+
+// release opens all gates.
+func release(clients []*client) error {
+	var errs []error
+	for _, c := range clients {
+		errs = append(errs, c.gate.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// gather waits for all clients and returns what they say, in the order of the nodes.
+func gather(clients []*client) ([]fetched, error) {
+	all := make([]fetched, len(clients))
+	var errs []error
+	for i, c := range clients {
+		err := c.cmd.Wait()
+		if err == nil {
+			err = json.Unmarshal(c.out.Bytes(), &all[i])
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("client of %s: %w: %s", c.node.Host.Name, err, c.errs.String()))
+		}
+	}
+	return all, errors.Join(errs...)
+}
