@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
 )
 
 // acceptManifest asks for every kind of manifest, where the reader did not say.
@@ -84,7 +85,7 @@ func (s *Source) prove(
 	ctx context.Context, ep *Endpoint, ref Ref, first *http.Response,
 	key tokenKey, auth, sent, method string, u *url.URL, header http.Header,
 ) (*http.Response, error) {
-	if !sameOrigin(first.Request.URL, ep.URL) {
+	if !httpread.SameOrigin(first.Request.URL, ep.URL) {
 		return first, nil // said by another host, to which we were redirected
 	}
 	var proof string
@@ -100,7 +101,7 @@ func (s *Source) prove(
 			}
 			if err != nil {
 				_ = first.Body.Close()
-				return nil, answerError(ctx, ep.URL.Host, err)
+				return nil, httpread.AnswerError(ctx, ep.URL.Host, err)
 			}
 			proof = "Bearer " + value
 		case c.scheme == "basic" && auth != "" && sent != "":
@@ -122,7 +123,7 @@ func (s *Source) prove(
 // which the registry redirected is nothing that a reader should answer.
 func (s *Source) refusal(ep *Endpoint, resp *http.Response) error {
 	e := source.ErrorOf(resp, resp.Request.URL.Host, s.tokens.now())
-	if !sameOrigin(resp.Request.URL, ep.URL) || ep.Mirror {
+	if !httpread.SameOrigin(resp.Request.URL, ep.URL) || ep.Mirror {
 		e.Header.Del("WWW-Authenticate")
 	}
 	return e

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+
+	"github.com/darter-p2p/darter/fetcher/upstream"
 )
 
 // Endpoint is one server that may be asked for a registry's content.
@@ -135,7 +137,7 @@ func defaultRoot(host string) *url.URL {
 }
 
 func schemeFor(host string) string {
-	if isLoopback(host) {
+	if upstream.IsLoopback(host) {
 		return "http"
 	}
 	return "https"

@@ -2,20 +2,16 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 )
 
-const (
-	maxRedirects = 10
-	maxDrained   = 4 << 10 // bytes of a redirect's body read to keep its connection
-)
+const maxRedirects = 10
 
 // follow makes a request of ep, or of the token server that it names, and goes where
 // it is redirected. Authorization, Cookie and ep's own headers stay with the first
@@ -23,7 +19,7 @@ const (
 // caller closes its body. No answer is a *source.Error.
 func (s *Source) follow(ctx context.Context, ep *Endpoint, method string, u *url.URL, header http.Header) (*http.Response, error) {
 	header = header.Clone()
-	if sameOrigin(u, ep.URL) {
+	if httpread.SameOrigin(u, ep.URL) {
 		for k, v := range ep.Header {
 			header[http.CanonicalHeaderKey(k)] = v
 		}
@@ -33,19 +29,19 @@ func (s *Source) follow(ctx context.Context, ep *Endpoint, method string, u *url
 	for range maxRedirects + 1 {
 		resp, err := s.roundTrip(ctx, ep, bounds, method, u, header)
 		if err != nil {
-			return nil, answerError(ctx, u.Host, err)
+			return nil, httpread.AnswerError(ctx, u.Host, err)
 		}
-		if !isRedirect(resp.StatusCode) {
+		if !httpread.IsRedirect(resp.StatusCode) {
 			return resp, nil
 		}
-		next, err := redirectTarget(resp, u)
+		next, err := httpread.RedirectTarget(resp, u)
 		if err == nil {
 			err = s.checkDowngrade(u, next)
 		}
 		if err != nil {
 			return nil, &source.Error{Status: resp.StatusCode, Host: u.Host, Err: err}
 		}
-		if !sameOrigin(u, next) {
+		if !httpread.SameOrigin(u, next) {
 			header.Del("Authorization")
 			header.Del("Cookie")
 			for k := range ep.Header {
@@ -77,63 +73,13 @@ func (s *Source) roundTrip(ctx context.Context, ep *Endpoint, bounds reach, meth
 	return transport.RoundTrip(req)
 }
 
-func isRedirect(status int) bool {
-	switch status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
-	}
-	return false
-}
-
-// redirectTarget reads Location and closes the redirect's body.
-func redirectTarget(resp *http.Response, from *url.URL) (*url.URL, error) {
-	if n := resp.ContentLength; n > 0 && n <= maxDrained {
-		_, _ = io.CopyN(io.Discard, resp.Body, n) // only to reuse the connection
-	}
-	_ = resp.Body.Close()
-	location := resp.Header.Get("Location")
-	if location == "" {
-		return nil, errors.New("redirect without a Location")
-	}
-	to, err := from.Parse(location)
-	if err != nil {
-		return nil, errors.New("redirect to what is not a URL") // the text may hold a signature
-	}
-	if to.Scheme != "http" && to.Scheme != "https" || to.Host == "" {
-		return nil, fmt.Errorf("redirect to scheme %q", clip(to.Scheme))
-	}
-	to.User, to.Fragment = nil, ""
-	return to, nil
-}
-
 // checkDowngrade refuses to leave https for http, unless a table says plain_http for the target.
 func (s *Source) checkDowngrade(from, to *url.URL) error {
-	if from.Scheme != "https" || to.Scheme != "http" || isLoopback(from.Host) && isLoopback(to.Host) {
+	if from.Scheme != "https" || to.Scheme != "http" || upstream.IsLoopback(from.Host) && upstream.IsLoopback(to.Host) {
 		return nil
 	}
 	if own, ok := s.siteOf(to.Host); ok && own.root.Scheme == "http" {
 		return nil
 	}
 	return fmt.Errorf("redirect from https to http://%s", clip(to.Host))
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
-}
-
-// answerError makes the error of a request that got no answer: the ctx's own where the
-// caller ended it, else a *source.Error.
-func answerError(ctx context.Context, host string, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
-		return &source.Error{Host: host, Err: cause}
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("read origin %s: %w", host, ctx.Err())
-	}
-	var already *source.Error
-	if errors.As(err, &already) {
-		return err
-	}
-	return &source.Error{Host: host, Err: err}
 }

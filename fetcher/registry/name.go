@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/darter-p2p/darter/fetcher/source"
 )
 
 // Docker Hub has a name that clients use and another host that answers.
@@ -107,9 +109,4 @@ func CheckReference(s string) error {
 }
 
 // clip shortens what a stranger sent, for messages.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
-}
+func clip(s string) string { return source.Clip(s) }

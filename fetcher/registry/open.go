@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
 )
 
 // Open implements source.Source.
@@ -36,7 +37,7 @@ func (s *Source) openNothing(ctx context.Context, r source.Request) (*source.Res
 		return nil, err
 	}
 	if resp.Size >= 0 && r.Offset > resp.Size {
-		return nil, outOfRange(string(r.Origin), resp.Size)
+		return nil, httpread.OutOfRange(string(r.Origin), resp.Size)
 	}
 	resp.Offset, resp.Body = r.Offset, http.NoBody
 	return resp, nil
@@ -49,15 +50,15 @@ func (s *Source) firstWait() time.Duration {
 
 // open reads from one endpoint. r.Length is not 0.
 func (s *Source) open(ctx context.Context, ep *Endpoint, ref Ref, r source.Request) (*source.Response, error) {
-	ctx, w := newWatch(ctx, s.firstWait())
-	resp, err := s.ask(ctx, ep, ref, http.MethodGet, rangeHeader(r.Offset, r.Length), r.Header) //nolint:bodyclose // b.Close does
-	w.disarm()
+	ctx, w := httpread.NewWatch(ctx, s.firstWait())
+	resp, err := s.ask(ctx, ep, ref, http.MethodGet, httpread.RangeHeader(r.Offset, r.Length), r.Header) //nolint:bodyclose // b.Close does
+	w.Disarm()
 	if err != nil {
-		w.end()
+		w.End()
 		return nil, err
 	}
 	host := resp.Request.URL.Host
-	b := &body{ctx: ctx, watch: w, idle: s.limits.IdleTimeout.Duration(), host: host, under: resp.Body, left: -1, bound: 1<<63 - 1}
+	b := httpread.NewBody(ctx, w, s.limits.IdleTimeout.Duration(), host, resp.Body)
 	out, err := s.describe(resp, ref, r, b)
 	if err != nil {
 		_ = b.Close()
@@ -67,52 +68,41 @@ func (s *Source) open(ctx context.Context, ep *Endpoint, ref Ref, r source.Reque
 }
 
 // describe checks an answer's headers against the request and brings b to the offset.
-func (s *Source) describe(resp *http.Response, ref Ref, r source.Request, b *body) (*source.Response, error) {
+func (s *Source) describe(resp *http.Response, ref Ref, r source.Request, b *httpread.Body) (*source.Response, error) {
 	unusable := func(err error) error {
-		return &source.Error{Status: resp.StatusCode, Host: b.host, Err: err}
+		return &source.Error{Status: resp.StatusCode, Host: b.Host(), Err: err}
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return nil, unusable(fmt.Errorf("content is encoded (%s)", clip(enc)))
 	}
-	sp, err := spanOf(resp, r.Offset, r.Length)
+	sp, err := httpread.SpanOf(resp, r.Offset, r.Length)
 	if err != nil {
 		return nil, unusable(err)
 	}
-	if sp.size >= 0 && r.Offset >= sp.size && rangeHeader(r.Offset, r.Length) != "" {
-		return nil, outOfRange(b.host, sp.size)
+	if sp.Size >= 0 && r.Offset >= sp.Size && httpread.RangeHeader(r.Offset, r.Length) != "" {
+		return nil, httpread.OutOfRange(b.Host(), sp.Size)
 	}
 	if ref.Kind == Manifests {
-		b.bound = MaxManifest
-		if sp.size > MaxManifest {
-			return nil, unusable(fmt.Errorf("manifest of %d bytes: %w", sp.size, errTooLong))
+		b.Bound = MaxManifest
+		if sp.Size > MaxManifest {
+			return nil, unusable(fmt.Errorf("manifest of %d bytes: %w", sp.Size, httpread.ErrTooLong))
 		}
 	}
-	if sp.skip > int64(s.limits.MaxSkip) {
-		return nil, unusable(fmt.Errorf("ranges are ignored and offset %d is too far to read up to", sp.skip))
+	if sp.Skip > int64(s.limits.MaxSkip) {
+		return nil, unusable(fmt.Errorf("ranges are ignored and offset %d is too far to read up to", sp.Skip))
 	}
-	if sp.skip > 0 {
-		if err := b.skip(sp.skip); err != nil {
-			return nil, fmt.Errorf("read up to offset %d: %w", sp.skip, err)
+	if sp.Skip > 0 {
+		if err := b.Skip(sp.Skip); err != nil {
+			return nil, fmt.Errorf("read up to offset %d: %w", sp.Skip, err)
 		}
 	}
-	b.left = sp.length
-	out := attributes(resp, sp.size)
-	out.Body, out.Offset, out.Length = b, r.Offset, sp.length
-	if sp.length < 0 && r.Length > 0 {
-		out.Body = limited{io.LimitReader(b, r.Length), b} // size unknown, ranges ignored
+	b.Left = sp.Length
+	out := attributes(resp, sp.Size)
+	out.Body, out.Offset, out.Length = b, r.Offset, sp.Length
+	if sp.Length < 0 && r.Length > 0 {
+		out.Body = httpread.Limited{Reader: io.LimitReader(b, r.Length), Closer: b} // size unknown, ranges ignored
 	}
 	return out, nil
-}
-
-// limited is the first part of a body whose end is unknown.
-type limited struct {
-	io.Reader
-	io.Closer
-}
-
-func outOfRange(host string, size int64) error {
-	h := http.Header{"Content-Range": {fmt.Sprintf("bytes */%d", size)}}
-	return &source.Error{Status: http.StatusRequestedRangeNotSatisfiable, Header: h, Host: host}
 }
 
 // attributes reads what an answer's headers say about the content.

@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/p2p"
@@ -268,10 +269,10 @@ func TestSilentOrigin(t *testing.T) {
 // While a reader thinks, the origin is not blamed; while it waits, it is.
 func TestIdleTimeoutCountsWaitingOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, w := newWatch(t.Context(), time.Hour)
+		ctx, w := httpread.NewWatch(t.Context(), time.Hour)
 		under, origin := io.Pipe()
 		context.AfterFunc(ctx, func() { origin.CloseWithError(ctx.Err()) }) // as a connection does
-		b := &body{ctx: ctx, watch: w, idle: time.Second, host: "r.test", under: under, left: 100}
+		b := httpread.NewBody(ctx, w, time.Second, "r.test", under)
 		defer func() { _ = b.Close() }()
 		go func() {
 			for range 3 {
@@ -288,7 +289,7 @@ func TestIdleTimeoutCountsWaitingOnly(t *testing.T) {
 		}
 		started := time.Now()
 		var e *source.Error
-		if _, err := b.Read(p); !errors.As(err, &e) || !errors.Is(err, errSilent) {
+		if _, err := b.Read(p); !errors.As(err, &e) || !errors.Is(err, httpread.ErrSilent) {
 			t.Errorf("%v, want silence", err)
 		}
 		if d := time.Since(started); d != time.Second {

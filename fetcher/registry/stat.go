@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
 )
 
 // Stat implements source.Source. For a tag it also finds the digest where the
@@ -23,9 +24,9 @@ func (s *Source) Stat(ctx context.Context, r source.Request) (*source.Response, 
 
 // stat asks one endpoint for a content's size and type.
 func (s *Source) stat(ctx context.Context, ep *Endpoint, ref Ref, r source.Request) (*source.Response, error) {
-	hctx, w := newWatch(ctx, s.firstWait())
+	hctx, w := httpread.NewWatch(ctx, s.firstWait())
 	resp, err := s.ask(hctx, ep, ref, http.MethodHead, "", r.Header)
-	w.end()
+	w.End()
 	if err == nil {
 		_ = resp.Body.Close()
 		out := attributes(resp, resp.ContentLength)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 )
 
 const (
@@ -163,7 +165,7 @@ func (s *Source) fetchToken(ctx context.Context, ep *Endpoint, ref Ref, c challe
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxTokenAnswer))
 	if err != nil {
-		return token{}, answerError(ctx, u.Host, fmt.Errorf("token: %w", err))
+		return token{}, httpread.AnswerError(ctx, u.Host, fmt.Errorf("token: %w", err))
 	}
 	got, err := parseToken(answer, started)
 	if err != nil {
@@ -178,7 +180,7 @@ func realmOf(ep *Endpoint, ref Ref, c challenge, secret bool) (*url.URL, error) 
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, fmt.Errorf("token realm %q is not a URL", clip(c.params["realm"]))
 	}
-	if secret && u.Scheme == "http" && ep.URL.Scheme == "https" && !(isLoopback(u.Host) && isLoopback(ep.URL.Host)) {
+	if secret && u.Scheme == "http" && ep.URL.Scheme == "https" && !(upstream.IsLoopback(u.Host) && upstream.IsLoopback(ep.URL.Host)) {
 		return nil, fmt.Errorf("token realm %s is http: no credential goes there", clip(u.Host))
 	}
 	u.User, u.Fragment = nil, ""

@@ -11,6 +11,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 )
 
 // Idle connections kept for the next request: enough for the parallel range reads of a seed.
@@ -55,8 +58,8 @@ type reachKey struct{}
 // reachOf returns the bounds of what ep may point to: nothing on loopback unless it
 // is there itself, nothing link-local (cloud metadata lives there) unless it is too.
 func reachOf(ep *Endpoint) reach {
-	ip, _ := literal(ep.URL.Hostname())
-	return reach{loopback: isLoopback(ep.URL.Host), linkLocal: ip.IsValid() && isLinkLocal(ip)}
+	ip, _ := upstream.Literal(ep.URL.Hostname())
+	return reach{loopback: upstream.IsLoopback(ep.URL.Host), linkLocal: ip.IsValid() && upstream.IsLinkLocal(ip)}
 }
 
 // bind returns a ctx for a request to u, or an error if u is out of reach by its name.
@@ -67,21 +70,21 @@ func (r reach) bind(ctx context.Context, u *url.URL) (context.Context, error) {
 		// net/http dials another spelling of it, which GuardDial would not know for ours.
 		return nil, fmt.Errorf("%s: not an ASCII name: %w", clip(u.Host), errUnreachable)
 	}
-	if ip, ok := literal(host); ok {
+	if ip, ok := upstream.Literal(host); ok {
 		if err := r.check(ip); err != nil {
 			return nil, fmt.Errorf("%s: %w", clip(u.Host), err)
 		}
-	} else if isLoopback(host) && !r.loopback {
+	} else if upstream.IsLoopback(host) && !r.loopback {
 		return nil, fmt.Errorf("%s: %w", clip(u.Host), errUnreachable)
 	}
-	r.target = net.JoinHostPort(host, portOf(u))
+	r.target = net.JoinHostPort(host, httpread.PortOf(u))
 	return context.WithValue(ctx, reachKey{}, r), nil
 }
 
 func (r reach) check(ip netip.Addr) error {
 	ip = ip.Unmap()
 	switch {
-	case isLinkLocal(ip) && !r.linkLocal:
+	case upstream.IsLinkLocal(ip) && !r.linkLocal:
 		return errUnreachable
 	case (ip.IsLoopback() || ip.IsUnspecified()) && !r.loopback:
 		return errUnreachable
@@ -115,39 +118,4 @@ func GuardDial(dial Dial) Dial {
 		}
 		return conn, nil
 	}
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "http" {
-		return "80"
-	}
-	return "443"
-}
-
-func literal(host string) (netip.Addr, bool) {
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return ip.WithZone("").Unmap(), err == nil
-}
-
-func isLinkLocal(ip netip.Addr) bool {
-	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip == metadataV6
-}
-
-// metadataV6 is where EC2 answers for instance metadata over IPv6; it is not link-local.
-var metadataV6 = netip.MustParseAddr("fd00:ec2::254")
-
-// isLoopback reports whether a host, or a host:port, is this machine by its name.
-func isLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip, ok := literal(host)
-	return ok && ip.IsLoopback()
 }

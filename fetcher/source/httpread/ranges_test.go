@@ -1,4 +1,4 @@
-package registry
+package httpread
 
 import (
 	"math"
@@ -17,14 +17,14 @@ func TestRangeHeader(t *testing.T) {
 		{5, math.MaxInt64, "bytes=5-"},
 		{math.MaxInt64, 1, "bytes=9223372036854775807-"},
 	} {
-		if got := rangeHeader(tc.offset, tc.length); got != tc.want {
-			t.Errorf("rangeHeader(%d, %d) = %q, want %q", tc.offset, tc.length, got, tc.want)
+		if got := RangeHeader(tc.offset, tc.length); got != tc.want {
+			t.Errorf("RangeHeader(%d, %d) = %q, want %q", tc.offset, tc.length, got, tc.want)
 		}
 	}
 }
 
 func TestParseContentRange(t *testing.T) {
-	for in, want := range map[string]contentRange{
+	for in, want := range map[string]ContentRange{
 		"bytes 0-0/1":                    {0, 0, 1},
 		"bytes 5-14/100":                 {5, 14, 100},
 		"bytes 5-14/*":                   {5, 14, -1},
@@ -42,8 +42,8 @@ func TestParseContentRange(t *testing.T) {
 		"bytes 0-99999999999999999999/*": {},
 		"bytes 0-9223372036854775807/*":  {},
 	} {
-		got, err := parseContentRange(in)
-		if ok := want != (contentRange{}); got != want || (err == nil) != ok {
+		got, err := ParseContentRange(in)
+		if ok := want != (ContentRange{}); got != want || (err == nil) != ok {
 			t.Errorf("%q: %+v, %v; want %+v", in, got, err, want)
 		}
 	}
@@ -53,11 +53,11 @@ func FuzzParseContentRange(f *testing.F) {
 	f.Add("bytes 0-0/1")
 	f.Add("bytes 5-14/*")
 	f.Fuzz(func(t *testing.T, s string) {
-		r, err := parseContentRange(s)
+		r, err := ParseContentRange(s)
 		if err != nil {
 			return
 		}
-		if r.first < 0 || r.last < r.first || r.last-r.first+1 <= 0 || r.size >= 0 && r.last >= r.size || r.size < -1 {
+		if r.First < 0 || r.Last < r.First || r.Last-r.First+1 <= 0 || r.Size >= 0 && r.Last >= r.Size || r.Size < -1 {
 			t.Errorf("%q: %+v", s, r)
 		}
 	})
