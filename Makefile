@@ -86,16 +86,18 @@ check-fuzz: # every fuzz target for a short time
 
 # The simulation and the power-cut suite are long computations in one goroutine:
 # the race detector has nothing to find there and makes them ten times slower.
+# The tests on real links and containerd come alone, one package at a time.
 .PHONY: test
 test: ## all tests; lists those that were skipped and why
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@$(call with_tools,$(TEST_TOOLS)) && \
-	run() { go test -json -count=1 "$$@" || failed=1; } && { \
+	run() { go test -json -count=1 -timeout 20m "$$@" || failed=1; } && { \
 		failed=0; \
-		run -race $$(go list ./... | grep -vE '/(integration/swarmsim|p2p/store)(/|$$)'); \
+		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench)|p2p/store)(/|$$)'); \
 		run -race -skip PowerCut ./p2p/store/...; \
 		run -run PowerCut ./p2p/store/...; \
-		if [ -d integration/swarmsim ]; then run ./integration/swarmsim/...; fi; \
+		run ./integration/swarmsim/...; \
+		run -race -p 1 ./integration/lab/... ./integration/containerd/... ./integration/bench/...; \
 		exit $$failed; \
 	} | go run ./$(TOOLS)/skips
 
