@@ -37,8 +37,12 @@ func TestWrongOrigin(t *testing.T) {
 	if liar.lies.Load() == 0 {
 		t.Error("the liar did not lie")
 	}
+	revoked := 0
 	for _, d := range []*lab.Darterd{s.Seed, s.Nodes[0].Darterd, s.Nodes[1].Darterd} {
-		wantNothingWrong(t, d, pushed)
+		revoked += wantNothingWrong(t, d, pushed, address)
+	}
+	if revoked == 0 {
+		t.Error("nobody says that the content was revoked, and whose it was")
 	}
 	for _, node := range s.Nodes {
 		if has := nodeHas(t.Context(), node.Containerd, pushed, "layer"); has == pushed.Layers {
@@ -64,8 +68,9 @@ func lastLine(err error) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// wantNothingWrong fails the test if a darterd holds a lie as complete.
-func wantNothingWrong(t *testing.T, d *lab.Darterd, i lab.Image) {
+// wantNothingWrong fails the test if a darterd holds a lie as complete, and returns
+// how many contents it explains as revoked, naming the origin.
+func wantNothingWrong(t *testing.T, d *lab.Darterd, i lab.Image, origin string) (revoked int) {
 	t.Helper()
 	for _, blob := range i.Blobs {
 		explanation, err := d.Explain(t.Context(), blob.Digest.String())
@@ -76,7 +81,11 @@ func wantNothingWrong(t *testing.T, d *lab.Darterd, i lab.Image) {
 			if task.State == darterdv1.TaskComplete || task.DigestOK != nil && *task.DigestOK {
 				t.Errorf("%s holds %s, of which it was told lies, as %s, digest right: %v", d.Host.Name, blob.Digest, task.State, task.DigestOK)
 			}
+			if task.State == darterdv1.TaskRevoked && strings.Contains(task.Error, origin) {
+				revoked++
+			}
 			t.Logf("%s: %s: %s %s", d.Host.Name, blob.Digest, task.State, task.Error)
 		}
 	}
+	return revoked
 }
