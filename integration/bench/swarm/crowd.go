@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/darter-p2p/darter/integration/lab"
 )
@@ -24,16 +25,16 @@ type client struct {
 
 // assemble starts a client on every node; they wait.
 func (s *stage) assemble(ctx context.Context) ([]*client, error) {
-	var digests []string
+	var layers []string
 	for _, l := range s.layers {
-		digests = append(digests, l.Digest.String())
+		layers = append(layers, l.argument())
 	}
 	var clients []*client
 	for _, node := range s.nodes {
 		c := &client{node: node}
 		c.cmd = node.Host.Command(ctx, append([]string{
 			s.self, fetchCommand, lab.Mirror + "/v2/" + repository + "/blobs/", "?ns=" + url.QueryEscape(s.registry.Addr), clientDir(node),
-		}, digests...)...)
+		}, layers...)...)
 		c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.errs
 		var err error
 		if c.gate, err = c.cmd.StdinPipe(); err != nil {
@@ -73,4 +74,15 @@ func gather(clients []*client) ([]fetched, error) {
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// check reads all that the clients wrote once more and compares it with the digests.
+func (s *stage) check() error {
+	var errs []error
+	for _, node := range s.nodes {
+		for _, l := range s.layers {
+			errs = append(errs, verify(filepath.Join(clientDir(node), l.Digest.Encoded()), l.Digest))
+		}
+	}
+	return errors.Join(errs...)
 }

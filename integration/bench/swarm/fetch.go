@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,22 +44,31 @@ func (f fetched) last() time.Duration {
 }
 
 // fetchMain waits until its standard input ends, gets all layers at once by
-// <base><digest><query> into files of dir, checks their digests and reports.
+// <base><digest><query> into files of dir, checks the bytes and reports. args are dir
+// and the layers, as layer.argument writes them.
 func fetchMain(ctx context.Context, base, query string, args []string, gate io.Reader, out io.Writer) error {
-	dir, digests := args[0], args[1:]
+	dir := args[0]
+	var layers []layer
+	for _, arg := range args[1:] {
+		l, err := parseLayer(arg)
+		if err != nil {
+			return fmt.Errorf("fetch: %w", err)
+		}
+		layers = append(layers, l)
+	}
 	if _, err := io.Copy(io.Discard, gate); err != nil {
 		return fmt.Errorf("fetch: gate: %w", err)
 	}
 	transport := &http.Transport{ReadBufferSize: bufferSize, DisableCompression: true}
 	defer transport.CloseIdleConnections()
-	result := fetched{Start: monotonic(), Layers: make([]fetchedLayer, len(digests))}
-	firsts := make([]time.Duration, len(digests))
-	errs := make([]error, len(digests))
+	result := fetched{Start: monotonic(), Layers: make([]fetchedLayer, len(layers))}
+	firsts := make([]time.Duration, len(layers))
+	errs := make([]error, len(layers))
 	var wg sync.WaitGroup
-	for i, d := range digests {
+	for i, l := range layers {
 		wg.Go(func() {
-			firsts[i], errs[i] = fetchLayer(ctx, transport, base+d+query, digest.Digest(d), dir)
-			result.Layers[i] = fetchedLayer{digest.Digest(d), monotonic()}
+			firsts[i], errs[i] = fetchLayer(ctx, transport, base+l.Digest.String()+query, l, dir)
+			result.Layers[i] = fetchedLayer{l.Digest, monotonic()}
 		})
 	}
 	wg.Wait()
@@ -74,8 +84,8 @@ func fetchMain(ctx context.Context, base, query string, args []string, gate io.R
 }
 
 // fetchLayer gets one layer into a file that is named like it, and returns when its
-// first byte came. The digest is taken of the bytes as they pass.
-func fetchLayer(ctx context.Context, transport http.RoundTripper, url string, want digest.Digest, dir string) (first time.Duration, err error) {
+// first byte came. The sum is taken of the bytes as they pass.
+func fetchLayer(ctx context.Context, transport http.RoundTripper, url string, want layer, dir string) (first time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, fmt.Errorf("fetch: %w", err)
@@ -89,18 +99,18 @@ func fetchLayer(ctx context.Context, transport http.RoundTripper, url string, wa
 		said, _ := io.ReadAll(io.LimitReader(response.Body, 500)) // the status says enough
 		return 0, fmt.Errorf("fetch %s: %s: %s", url, response.Status, said)
 	}
-	file, err := os.Create(filepath.Join(dir, want.Encoded()))
+	file, err := os.Create(filepath.Join(dir, want.Digest.Encoded()))
 	if err != nil {
 		return 0, fmt.Errorf("fetch: %w", err)
 	}
 	defer file.Close()
-	sum, buffer := sha256.New(), make([]byte, bufferSize)
+	sum, buffer := blake3.New(), make([]byte, bufferSize)
 	for {
 		n, err := response.Body.Read(buffer)
 		if n > 0 && first == 0 {
 			first = monotonic()
 		}
-		sum.Write(buffer[:n])
+		_, _ = sum.Write(buffer[:n]) // a hash takes everything
 		if _, err := file.Write(buffer[:n]); err != nil {
 			return first, fmt.Errorf("fetch: %w", err)
 		}
@@ -111,10 +121,23 @@ func fetchLayer(ctx context.Context, transport http.RoundTripper, url string, wa
 			return first, fmt.Errorf("fetch %s: %w", url, err)
 		}
 	}
-	if got := digest.NewDigest(digest.SHA256, sum); got != want {
-		return first, fmt.Errorf("fetch %s: the body's digest is %s", url, got)
+	if got := sumOf(sum); got != want.Sum {
+		return first, fmt.Errorf("fetch %s: the body's BLAKE3 is %s, want %s", url, got, want.Sum)
 	}
 	return first, nil
+}
+
+// argument is the layer as a client is told it: what it needs to ask and to check.
+func (l layer) argument() string { return l.Digest.String() + "=" + l.Sum }
+
+// parseLayer reads what argument wrote.
+func parseLayer(arg string) (layer, error) {
+	name, sum, _ := strings.Cut(arg, "=")
+	d, err := digest.Parse(name)
+	if err != nil || sum == "" {
+		return layer{}, fmt.Errorf("layer %q: want <digest>=<BLAKE3>", arg)
+	}
+	return layer{Digest: d, Sum: sum}, nil
 }
 
 // monotonic reads the machine's monotonic clock.

@@ -158,7 +158,7 @@ func (s *stage) swarm(ctx context.Context, r *runReport, profiled bool) (err err
 		return err
 	}
 	s.account(r, before, after, all)
-	return s.describe(ctx, r)
+	return errors.Join(s.describe(ctx, r), s.check())
 }
 
 // reading is all counters at one time.
