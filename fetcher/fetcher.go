@@ -48,6 +48,7 @@ type Body struct {
 	Offset        int64  // of the first byte of the range
 	Length        int64  // of the range
 	MediaType     string // of a manifest; "" where the origin did not say
+	Validator     string // of a URL's content: the generation; "" = none that is strong
 	From          string // "store", "swarm" or "origin": where the first byte comes from
 }
 

@@ -13,8 +13,10 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
@@ -29,10 +31,11 @@ type Swarm interface {
 
 // Config is how long the network may take before the origin is asked.
 type Config struct {
-	FirstByte config.Duration `toml:"first_byte" doc:"Longest wait for a content's first byte from the piece network; then this node reads the origin itself. Keep it below mirror.first_byte_timeout."`
-	Stall     config.Duration `toml:"stall" doc:"Longest wait for the next byte from the piece network; then this node reads the rest from the origin itself."`
-	TagMemory config.Duration `toml:"tag_memory" doc:"How long what a tag named is remembered for the time that its registry fails."`
-	StaleTags string          `toml:"stale_tags" doc:"Whose word on a tag is taken while its registry fails and this node does not remember it: own (nobody's), seeds, or members (any node of the cluster; what most say). Such answers are marked as stale."`
+	FirstByte     config.Duration `toml:"first_byte" doc:"Longest wait for a content's first byte from the piece network; then this node reads the origin itself. Keep it below mirror.first_byte_timeout."`
+	Stall         config.Duration `toml:"stall" doc:"Longest wait for the next byte from the piece network; then this node reads the rest from the origin itself."`
+	TagMemory     config.Duration `toml:"tag_memory" doc:"How long what a tag named is remembered for the time that its registry fails."`
+	StaleTags     string          `toml:"stale_tags" doc:"Whose word on a tag is taken while its registry fails and this node does not remember it: own (nobody's), seeds, or members (any node of the cluster; what most say). Such answers are marked as stale."`
+	FilteredQuery []string        `toml:"filtered_query" doc:"Query parameters of URLs that do not change what the URL names, such as signatures and expiry; x-* is all that begin so."`
 }
 
 // Default returns the settings that suit data centres.
@@ -40,6 +43,7 @@ func Default() Config {
 	return Config{
 		FirstByte: config.Duration(8 * time.Second), Stall: config.Duration(10 * time.Second),
 		TagMemory: config.Duration(24 * time.Hour), StaleTags: StaleMembers,
+		FilteredQuery: httpsource.FilteredQuery(),
 	}
 }
 
@@ -62,8 +66,9 @@ func (c Config) Validate() error {
 
 // Options are what a Local is given beside its configuration.
 type Options struct {
-	Tags    *Tags   // nil = remembered in memory
-	Hearsay Hearsay // nil = nobody is told and asked of tags
+	Tags    *Tags            // nil = remembered in memory
+	Hearsay Hearsay          // nil = nobody is told and asked of tags
+	Policy  *upstream.Policy // URLs that seeds may read; others are read for their reader alone; nil = all
 }
 
 // Local is a node's Fetcher: content that anyone may read comes from the piece
@@ -74,6 +79,7 @@ type Local struct {
 	origin  source.Source
 	tags    *Tags
 	hearsay Hearsay
+	policy  *upstream.Policy
 	flight  singleflight.Group // questions to registries
 	asking  sync.WaitGroup     // for those
 	life    context.Context
@@ -87,7 +93,7 @@ func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay}
+	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy}
 	l.life, l.end = context.WithCancel(context.Background())
 	if l.tags == nil {
 		var err error
@@ -268,7 +274,7 @@ func (l *Local) direct(ctx context.Context, task p2p.TaskID, origin p2p.Origin, 
 	}
 	return &Body{
 		ReadCloser: &countedBody{ReadCloser: resp.Body, l: l, task: task},
-		Size:       resp.Size, Offset: resp.Offset, Length: resp.Length, MediaType: resp.MediaType, From: "origin",
+		Size:       resp.Size, Offset: resp.Offset, Length: resp.Length, MediaType: resp.MediaType, Validator: resp.Validator, From: "origin",
 	}, nil
 }
 

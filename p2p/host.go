@@ -42,8 +42,18 @@ type Host struct {
 // Origin names where a seed can read a task's content. It is opaque to the piece
 // network and to the scheduler; only the fetcher that made it reads it. Its forms
 // are "oci://<registry host>/<repository>/{blobs,manifests}/<digest>" and http(s) URLs.
-// It never holds a credential.
+// It never holds a credential but the signature of a presigned URL, which is why
+// String leaves out the query.
 type Origin string
+
+// String returns the origin for logs and people, without its query and fragment.
+// string(o) is the origin itself.
+func (o Origin) String() string {
+	if i := strings.IndexAny(string(o), "?#"); i >= 0 {
+		return string(o)[:i]
+	}
+	return string(o)
+}
 
 // Class is the urgency of a read.
 type Class uint8

@@ -50,8 +50,19 @@ func TaskOfDigest(d digest.Digest) (TaskID, error) {
 // a user's tag and application. Making the URL canonical (dropping signatures and
 // expiry from its query) is the caller's part.
 func TaskOfURL(canonical, tag, application string) TaskID {
+	return taskOfParts(canonical, tag, application)
+}
+
+// TaskOfGeneration returns the task of one generation of the content that TaskOfURL
+// names: the bytes that have the given validator. Another generation is another task,
+// so that bytes of the two never meet.
+func TaskOfGeneration(canonical, tag, application, validator string) TaskID {
+	return taskOfParts(canonical, tag, application, validator)
+}
+
+func taskOfParts(parts ...string) TaskID {
 	h := sha256.New()
-	for _, s := range []string{canonical, tag, application} {
+	for _, s := range parts {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	id := TaskID{kind: KindURL}

@@ -85,14 +85,14 @@ func (d *daemon) tasks() darterdv1.Tasks {
 			t.State = darterdv1.TaskComplete
 		}
 		if ok {
-			t.State, t.Origin, t.Bytes = state(s), string(s.Origin), sources(s.Stats)
+			t.State, t.Origin, t.Bytes = state(s), s.Origin.String(), sources(s.Stats)
 		} else if past, origin, ok := d.node.Past(i.ID); ok {
-			t.Origin, t.Bytes = string(origin), sources(past)
+			t.Origin, t.Bytes = origin.String(), sources(past)
 		}
 		all.Tasks = append(all.Tasks, t)
 	}
 	for _, s := range live {
-		all.Tasks = append(all.Tasks, darterdv1.Task{Task: s.Task.String(), Origin: string(s.Origin), Size: -1, State: state(s), Bytes: sources(s.Stats)})
+		all.Tasks = append(all.Tasks, darterdv1.Task{Task: s.Task.String(), Origin: s.Origin.String(), Size: -1, State: state(s), Bytes: sources(s.Stats)})
 	}
 	return all
 }
@@ -122,7 +122,7 @@ func (d *daemon) explainTask(id p2p.TaskID) (darterdv1.Explain, error) {
 		return darterdv1.Explain{}, fmt.Errorf("%s is not held here", id)
 	}
 	e := darterdv1.Explain{
-		Task: id.String(), Origin: string(s.Origin), Size: -1, Pieces: s.Geometry.Pieces(), PiecesHeld: s.Pieces,
+		Task: id.String(), Origin: s.Origin.String(), Size: -1, Pieces: s.Geometry.Pieces(), PiecesHeld: s.Pieces,
 		State: state(s), Final: s.Final, SignedBy: s.SignedBy, Bytes: sources(s.Stats), Uploaded: s.Sent, Readers: s.Readers,
 		Timing: darterdv1.Timing{Started: s.Started, FirstByte: s.First, Completed: s.Held},
 	}

@@ -38,6 +38,9 @@ type Response struct {
 	MediaType      string
 	Digest         string // the registry's Docker-Content-Digest; "" = not said
 	Validator      string // strong ETag, or Last-Modified and size; "" = none
+	// Ranges says that the origin was seen to give a part of the content. A source
+	// that always may be asked for parts (a registry) leaves it unset.
+	Ranges bool
 }
 
 // Source reads an origin. Methods may be called concurrently. They retry nothing
