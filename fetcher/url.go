@@ -14,6 +14,7 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/httpread"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
 )
@@ -111,7 +112,7 @@ func (l *Local) openGeneration(ctx context.Context, u URL, parsed *url.URL, cano
 // sharable reports whether seeds may read a host: what is on this machine's loopback
 // is another content on a seed's.
 func (l *Local) sharable(u *url.URL) bool {
-	return l.policy == nil || l.policy.Host(u.Hostname(), u.Port()) == nil
+	return l.policy == nil || l.policy.Host(u.Hostname(), httpread.PortOf(u)) == nil
 }
 
 // sharedOrDirect opens a content of the piece network, or of its origin where that fails.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p/node"
@@ -34,6 +35,7 @@ type Config struct {
 	Metrics    Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
 	Control    Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin     registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
+	Upstream   upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
 	Registries []registry.HostConfig `toml:"registry" doc:"Settings of one registry each. A registry without a table takes those of certs.d/hosts.toml, and without these https, or plain http on loopback."`
 }
 
@@ -156,6 +158,7 @@ func (c *Config) Validate() error {
 	check("fetch", c.Fetch.Validate())
 	check("mirror.answer", c.Mirror.Answer.Validate())
 	check("containerd", c.Containerd.Validate())
+	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())
 	if first, most := c.Fetch.FirstByte, c.Mirror.Answer.FirstByteTimeout; first >= most {
 		check("fetch.first_byte", fmt.Errorf("%v, want less than mirror.answer.first_byte_timeout (%v)", first, most))

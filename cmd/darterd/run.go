@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,7 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/metrics"
 	"github.com/darter-p2p/darter/internal/notify"
@@ -44,6 +47,8 @@ type daemon struct {
 	health   *health.Health
 	store    *store.Disk
 	source   *registry.Source
+	urls     *httpsource.Source // for other hosts
+	own      *httpsource.Source // for users of this one
 	node     *node.Node
 	exchange *exchange.Exchange
 	tracker  *tracker.Client
@@ -101,10 +106,20 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.source, err = registry.New(cfg.registry(), registry.Options{Hosts: certs, Instance: instance, UserAgent: "darter/" + version.Number()}); err != nil {
 		return err
 	}
+	policy, err := upstream.New(cfg.Upstream)
+	if err != nil {
+		return err
+	}
+	if d.urls, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy, UserAgent: "darter/" + version.Number()}); err != nil {
+		return err
+	}
+	if d.own, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy.Own(), UserAgent: "darter/" + version.Number()}); err != nil {
+		return err
+	}
 	if d.store, err = store.Open(ctx, cfg.store()); err != nil {
 		return err
 	}
-	d.node, err = node.New(cfg.node(), d.self.ID, d.store, fetcher.Origins{Source: d.source}, security{d.id}, d.counters.events(log.G(ctx)))
+	d.node, err = node.New(cfg.node(), d.self.ID, d.store, fetcher.Origins{Source: fetcher.Router{Registry: d.source, HTTP: d.urls}}, security{d.id}, d.counters.events(log.G(ctx)))
 	if err != nil {
 		return err
 	}
@@ -126,7 +141,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, d.source, fetcher.Options{Tags: d.tags, Hearsay: d.tracker}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy}); err != nil {
 		return err
 	}
 	d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics})
@@ -150,8 +165,8 @@ func (d *daemon) openTags(ctx context.Context) error {
 // close closes what wire opened.
 func (d *daemon) close(ctx context.Context) {
 	d.fetcher.Close()
-	if err := d.source.Close(); err != nil {
-		log.G(ctx).WithError(err).Warn("close registries")
+	if err := errors.Join(d.source.Close(), d.urls.Close(), d.own.Close()); err != nil {
+		log.G(ctx).WithError(err).Warn("close origins")
 	}
 	if err := d.tags.Close(); err != nil {
 		log.G(ctx).WithError(err).Warn("close remembered tags")

@@ -29,7 +29,10 @@ func (c Config) Validate() error {
 }
 
 // Policy decides by a Config. It may be used concurrently.
-type Policy struct{ allow, deny []rule }
+type Policy struct {
+	allow, deny []rule
+	own         bool
+}
 
 // rule is one entry; one of net, name and all is set.
 type rule struct {
@@ -110,6 +113,10 @@ func (r rule) named() bool { return !r.all && !strings.HasPrefix(r.name, "*") }
 // errDenied is wrapped by every refusal.
 var errDenied = fmt.Errorf("upstream is not allowed: %w", errdefs.ErrPermissionDenied)
 
+// Own returns the policy for what this host reads for its own users: its own loopback
+// and links are theirs to read, the lists still count.
+func (p *Policy) Own() *Policy { return &Policy{allow: p.allow, deny: p.deny, own: true} }
+
 // Host checks a host by its name, before it is looked up. The error is of class
 // ErrPermissionDenied.
 func (p *Policy) Host(host, port string) error {
@@ -126,7 +133,7 @@ func (p *Policy) Host(host, port string) error {
 		return fmt.Errorf("%s: %w", host, errDenied)
 	case len(p.allow) > 0 && !slices.ContainsFunc(p.allow, about) && !slices.ContainsFunc(p.allow, byAddress):
 		return fmt.Errorf("%s: %w", host, errDenied)
-	case IsLoopback(host) && !slices.ContainsFunc(p.allow, func(r rule) bool { return r.named() && (about(r) || byAddress(r)) }):
+	case !p.own && IsLoopback(host) && !slices.ContainsFunc(p.allow, func(r rule) bool { return r.named() && (about(r) || byAddress(r)) }):
 		return fmt.Errorf("%s is this machine: %w", host, errDenied)
 	}
 	return nil
@@ -142,7 +149,7 @@ func (p *Policy) Address(host, port string, ip netip.Addr) error {
 	if ip.IsMulticast() {
 		return fmt.Errorf("%s (%s) is no server: %w", host, ip, errDenied)
 	}
-	if ip.IsLoopback() || ip.IsUnspecified() || IsLinkLocal(ip) {
+	if !p.own && (ip.IsLoopback() || ip.IsUnspecified() || IsLinkLocal(ip)) {
 		if !slices.ContainsFunc(p.allow, func(r rule) bool { return r.named() && about(r) }) {
 			return fmt.Errorf("%s (%s) is this machine or its link: %w", host, ip, errDenied)
 		}

@@ -53,6 +53,20 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+func TestOwnReads(t *testing.T) {
+	p, err := New(Config{Deny: []string{"192.0.2.0/24"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := p.Own()
+	if err := errors.Join(own.Host("localhost", "80"), own.Address("localhost", "80", netip.MustParseAddr("::1"))); err != nil {
+		t.Error(err)
+	}
+	if own.Address("x", "80", netip.MustParseAddr("192.0.2.1")) == nil {
+		t.Error("the deny list does not count")
+	}
+}
+
 func TestBadEntries(t *testing.T) {
 	for _, s := range []string{"", "*.", "http://x", "a/b", "a b", "10.0.0.0/99"} {
 		if err := (Config{Allow: []string{s}}).Validate(); err == nil {

@@ -18,8 +18,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p"
@@ -37,9 +39,10 @@ type Cluster struct {
 	t      testing.TB
 	ca     *pki.CA
 	dir    string
-	addr   string // of the scheduler
-	stop   func() // the scheduler
-	Origin *sourcetest.Memory
+	addr   string             // of the scheduler
+	stop   func()             // the scheduler
+	Origin *sourcetest.Memory // registries
+	urls   *httpsource.Source
 	Core   swarm.Config
 }
 
@@ -51,9 +54,20 @@ func New(t testing.TB) *Cluster {
 	}
 	c := &Cluster{t: t, ca: ca, dir: t.TempDir(), Origin: sourcetest.NewMemory(), Core: swarm.Default()}
 	c.Core.Warmup = time.Second
+	policy, err := upstream.New(upstream.Config{Allow: []string{"127.0.0.0/8", "::1"}}) // where tests have their servers
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.urls, err = httpsource.New(registry.Default().Origin, httpsource.Options{Policy: policy}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.urls.Close() })
 	c.StartScheduler()
 	return c
 }
+
+// origins reads registries from memory and URLs from where they are.
+func (c *Cluster) origins() fetcher.Router { return fetcher.Router{Registry: c.Origin, HTTP: c.urls} }
 
 func (c *Cluster) identity(role pki.Role, name string) *pki.Identity {
 	pair, err := c.ca.Issue(pki.Request{Role: role, Name: name}, time.Now())
@@ -158,7 +172,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if n.Store, err = store.Open(context.Background(), sc); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: c.Origin}, security{id}, o.Events); err != nil {
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: c.origins()}, security{id}, o.Events); err != nil {
 		c.t.Fatal(err)
 	}
 	x := exchange.Default()
@@ -185,7 +199,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, c.Origin, fetcher.Options{Tags: tags, Hearsay: track}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, c.origins(), fetcher.Options{Tags: tags, Hearsay: track}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
