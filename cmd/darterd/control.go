@@ -14,6 +14,7 @@ import (
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
 	"github.com/darter-p2p/darter/p2p/store"
+	"github.com/darter-p2p/darter/plugin/content"
 )
 
 // control answers the program darter, as api/darterd/v1 says.
@@ -29,6 +30,7 @@ func (d *daemon) control() http.Handler {
 		}
 		answer(w, http.StatusOK, found)
 	})
+	mux.Handle("GET "+darterdv1.ContentPath, content.Handler{Opener: d.fetcher})
 	return mux
 }
 

@@ -22,11 +22,47 @@ const (
 	ExplainPath = "/v1/explain"
 	// WhatParam is ExplainPath's query parameter.
 	WhatParam = "what"
+
+	// ContentPath answers GET with the bytes of an http or https URL, from the piece
+	// network where they can be shared: 200, or 206 for a Range of one part that does
+	// not count from the end. Content-Length is missing where the origin does not say
+	// the size. A body that cannot be finished is cut. Refusals hold an Error with a Code.
+	ContentPath = "/v1/content"
+	// URLParam names what to read; the other parameters of ContentPath are optional.
+	URLParam = "url"
+	// TagParam and ApplicationParam tell contents of one URL apart.
+	TagParam         = "tag"
+	ApplicationParam = "application"
+	// DigestParam is the sha256 digest that the content should have; the reader checks it.
+	DigestParam = "digest"
+	// ValidatorParam is a ValidatorHeader of an earlier answer: another generation of
+	// the content is refused with CodeChanged.
+	ValidatorParam = "validator"
+	// HeaderParam is a header for the origin, "Name: value"; it may be repeated.
+	HeaderParam = "header"
+	// ValidatorHeader is an answer's generation; without it the reading of what is left
+	// of a broken body cannot be resumed.
+	ValidatorHeader = "X-Darter-Validator"
+	// FromHeader is where the first byte comes from: "store", "swarm" or "origin".
+	FromHeader = "X-Darter-From"
+)
+
+// Codes of an Error of ContentPath.
+const (
+	CodeInvalid      = "invalid"      // the request
+	CodeUnauthorized = "unauthorized" // the origin wants a credential, or another one
+	CodeDenied       = "denied"       // darterd's upstream lists do not allow it
+	CodeNotFound     = "not_found"    // says the origin
+	CodeChanged      = "changed"      // another generation is there
+	CodeOutOfRange   = "out_of_range" // no byte of the content is in the range
+	CodeUnavailable  = "unavailable"  // the origin fails, or asks for patience
+	CodeFailed       = "failed"       // anything else
 )
 
 // Error is the body of every answer that is not 200.
 type Error struct {
-	Message string `json:"message"` // a sentence for people
+	Message string `json:"message"`        // a sentence for people
+	Code    string `json:"code,omitempty"` // of ContentPath: a Code…
 }
 
 // Status is the state of a node.
