@@ -21,6 +21,7 @@ type OriginError struct {
 	Message    string
 	RetryAfter time.Duration // 0 = not said
 	Puller     HostID        // the host that asked
+	Wrong      bool          // it answered with bytes that do not have the task's digest
 }
 
 // Error names the host that asked and what it was told.

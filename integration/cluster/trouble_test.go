@@ -261,6 +261,9 @@ func TestWrongBytes(t *testing.T) {
 			t.Errorf("%s says of the task: %v", n.ID, s.Error)
 		}
 	}
+	if got := c.Origin.Served(v.Origin); got > int64(len(v.Data)) {
+		t.Errorf("the wrong content was read again: %d bytes of %d", got, len(v.Data))
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if len(named) == 0 || !strings.Contains(named[0], "oci://registry.test/app/blobs/") || !strings.Contains(named[0], "digest") {

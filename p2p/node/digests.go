@@ -107,7 +107,7 @@ func (n *Node) learnLocked(t *task, b trust.Batch) {
 // receiveRevocation drops a task whose content turned out to be wrong, and passes the word on.
 func (n *Node) receiveRevocation(l exchange.Link, r trust.Revocation) error {
 	n.mu.Lock()
-	t := n.tasks[r.Task]
+	t := n.taskLocked(r.Task) // also what rests in the store
 	n.mu.Unlock()
 	if t == nil {
 		return nil

@@ -75,9 +75,14 @@ func (p *puller) run() {
 	if err == nil {
 		err = p.finish()
 	}
+	p.report(err)
 	if errors.Is(err, errWrongContent) {
 		p.revoke(err)
 	}
+}
+
+// report tells the scheduler how the reading of the origin ended.
+func (p *puller) report(err error) {
 	n, t := p.n, p.t
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -89,7 +94,7 @@ func (p *puller) run() {
 		n.tracker.PullDone(t.id)
 	case p.ctx.Err() != nil:
 	default:
-		said := p2p.OriginError{Message: err.Error()}
+		said := p2p.OriginError{Message: err.Error(), Wrong: errors.Is(err, errWrongContent)}
 		errors.As(err, &said)
 		said.Puller = n.self
 		n.events.PullFailed(t.id, p.origin, err)

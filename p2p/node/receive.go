@@ -190,7 +190,12 @@ func (n *Node) TaskGeometry(id p2p.TaskID, size int64) {
 func (n *Node) TaskFailed(id p2p.TaskID, err p2p.OriginError) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if t := n.tasks[id]; t != nil && !t.complete && !t.haveAll() {
+	t := n.tasks[id]
+	switch {
+	case t == nil || t.final:
+	case err.Wrong:
+		n.revokeLocked(t, fmt.Errorf("task %s: %w: %w", id, err, ErrRevoked))
+	case !t.haveAll():
 		n.failLocked(t, fmt.Errorf("task %s: %w", id, err))
 	}
 }

@@ -106,5 +106,6 @@ func originErrorOf(m *schedulerv1.OriginError) p2p.OriginError {
 		Message:    m.GetMessage(),
 		RetryAfter: time.Duration(min(max(m.GetRetryAfterSeconds(), 0), maxRetryAfter)) * time.Second,
 		Puller:     p2p.HostID(m.GetPuller()),
+		Wrong:      m.GetWrong(),
 	}
 }

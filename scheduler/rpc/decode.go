@@ -167,6 +167,7 @@ func originErrorOf(m *schedulerv1.OriginError) (p2p.OriginError, error) {
 		Status:     int(m.GetStatus()),
 		Message:    cutText(m.GetMessage(), maxReasonBytes),
 		RetryAfter: time.Duration(m.GetRetryAfterSeconds()) * time.Second,
+		Wrong:      m.GetWrong(),
 	}, nil
 }
 

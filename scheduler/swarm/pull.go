@@ -301,7 +301,7 @@ func final(e p2p.OriginError) bool {
 	case 401, 403, 404, 410, 429, 451:
 		return true
 	}
-	return e.Status >= 500 && e.RetryAfter > 0
+	return e.Wrong || e.Status >= 500 && e.RetryAfter > 0
 }
 
 func (e PullDone) apply(c *Core) { Done(e).apply(c) }

@@ -1845,6 +1845,7 @@ type OriginError struct {
 	Message           string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	RetryAfterSeconds int64                  `protobuf:"varint,3,opt,name=retry_after_seconds,json=retryAfterSeconds,proto3" json:"retry_after_seconds,omitempty"`
 	Puller            string                 `protobuf:"bytes,4,opt,name=puller,proto3" json:"puller,omitempty"` // the host that asked
+	Wrong             bool                   `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`  // it answered with bytes that do not have the digest of the task
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1905,6 +1906,13 @@ func (x *OriginError) GetPuller() string {
 		return x.Puller
 	}
 	return ""
+}
+
+func (x *OriginError) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
 }
 
 var File_scheduler_v1_scheduler_proto protoreflect.FileDescriptor
@@ -2032,12 +2040,13 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\n" +
 	"TaskFailed\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x126\n" +
-	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\x87\x01\n" +
+	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\x9d\x01\n" +
 	"\vOriginError\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\x13retry_after_seconds\x18\x03 \x01(\x03R\x11retryAfterSeconds\x12\x16\n" +
-	"\x06puller\x18\x04 \x01(\tR\x06puller2\x9b\x02\n" +
+	"\x06puller\x18\x04 \x01(\tR\x06puller\x12\x14\n" +
+	"\x05wrong\x18\x05 \x01(\bR\x05wrong2\x9b\x02\n" +
 	"\x10SchedulerService\x12X\n" +
 	"\aConnect\x12#.darter.scheduler.v1.ConnectRequest\x1a$.darter.scheduler.v1.ConnectResponse(\x010\x01\x12W\n" +
 	"\bTellTags\x12$.darter.scheduler.v1.TellTagsRequest\x1a%.darter.scheduler.v1.TellTagsResponse\x12T\n" +
