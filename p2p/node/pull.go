@@ -94,7 +94,7 @@ func (p *puller) report(err error) {
 		n.tracker.PullDone(t.id)
 	case p.ctx.Err() != nil:
 	default:
-		said := p2p.OriginError{Message: err.Error(), Wrong: errors.Is(err, errWrongContent)}
+		said := p2p.OriginError{Message: fmt.Sprintf("%s %v", p.origin, err), Wrong: errors.Is(err, errWrongContent)}
 		errors.As(err, &said)
 		said.Puller = n.self
 		n.events.PullFailed(t.id, p.origin, err)
