@@ -16,12 +16,12 @@ import (
 func command(out, errOut io.Writer, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "darter",
-		Short: "Ask a darter node what it does, and make certificates for a cluster",
+		Short: "Ask a darter node what it does, download files, and make certificates",
 		Long: `darter asks the darterd of this host what it is doing and where bytes came from,
-and makes the certificates of a cluster.
+downloads files through it, and makes the certificates of a cluster.
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 darterd is not running or does
-not answer; 4 there is no such task or image.`,
+not answer; 4 there is no such task, image or file. get has more.`,
 		Version:       version.String(),
 		SilenceErrors: true, // main prints them
 		SilenceUsage:  true,
@@ -38,7 +38,7 @@ not answer; 4 there is no such task or image.`,
 		return fmt.Errorf("%w (see %s --help): %w", err, c.CommandPath(), errdefs.ErrInvalidArgument)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand())
+	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand())
 	return root
 }
 

@@ -129,7 +129,7 @@ func TestNumbers(t *testing.T) {
 func runProgram(args ...string) (out string, code int, err error) {
 	var stdout, stderr bytes.Buffer
 	err = command(&stdout, &stderr, args).Execute()
-	return stdout.String(), process.ExitCode(err), err
+	return stdout.String(), exitCode(err), err
 }
 
 // darterd is one that answers as it is told, on a Unix socket.

@@ -1,8 +1,8 @@
 // Command darter asks and prepares the programs of a cluster: what a node is doing,
-// where the bytes of an image came from, and the certificates that members need.
+// where the bytes of an image came from, files by URL, and the certificates that members need.
 //
 // Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 darterd is not running or does
-// not answer; 4 there is no such task or image.
+// not answer; 4 there is no such task, image or file; 5 to 8 are those of get.
 package main
 
 import (
@@ -20,5 +20,5 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "darter:", err)
 	}
-	os.Exit(process.ExitCode(err))
+	os.Exit(exitCode(err))
 }

@@ -70,6 +70,7 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		set("Content-Length", strconv.FormatInt(body.Length, 10))
 	}
 	w.WriteHeader(status)
+	_ = http.NewResponseController(w).Flush() // so that a cut body is seen as one; Copy says what is wrong
 	if n, err := io.Copy(w, body.ReadCloser); err != nil {
 		if r.Context().Err() == nil {
 			log.G(r.Context()).WithError(err).WithField("sent", n).Warn("a URL's content could not be finished")
