@@ -152,6 +152,14 @@ func newReport(p plan, runs []runReport) report {
 	return r
 }
 
+// medianOf is how many runs the figures on top are the medians of.
+func (r report) medianOf() int {
+	if r.Counts == 0 {
+		return len(r.Runs)
+	}
+	return r.Counts
+}
+
 // median returns the middle value, the mean of the two middle ones, 0 of none.
 func median(values []float64) float64 {
 	if len(values) == 0 {

@@ -39,7 +39,7 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) error
 	}
 	path, picture := p.paths()
 	fmt.Fprintf(out, "median of %d: ratio %.3f, origin %.3f, CPU %.2f s/GB = %.2f × curl\nreport: %s, %s\n",
-		max(r.Counts, 1), r.Ratio, r.OriginRatio, r.CPUPerGB, r.CPUVsCurl, path, picture)
+		r.medianOf(), r.Ratio, r.OriginRatio, r.CPUPerGB, r.CPUVsCurl, path, picture)
 	if r.Counts == 0 {
 		fmt.Fprintf(out, "NO RUN COUNTS: the machine was over %.0f %% busy in each\n", maxBusy*100)
 	}
@@ -121,6 +121,9 @@ func (r *runReport) compareCPU(p plan, curl usage) {
 // compared with curl.
 func (s *stage) swarm(ctx context.Context, r *runReport, profiled bool) (err error) {
 	if err := s.chill(); err != nil {
+		return err
+	}
+	if err := s.awaitWarm(ctx); err != nil {
 		return err
 	}
 	// A swarm that takes thirty times as long as the links need hangs.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/darter-p2p/darter/integration/lab"
 )
@@ -25,7 +26,13 @@ type stage struct {
 	nodes    []*lab.Darterd
 	layers   []layer
 	groups   groups
+	warm     time.Time // when the scheduler has been up for long enough
 }
+
+// warmup is how long a scheduler is up before the swarm: after its first start it sends
+// nobody to an origin for 3 s, since holders may be about to connect. That is another
+// measurement than this one.
+const warmup = 5 * time.Second
 
 // newStage starts everything and puts the layers into the registry. number makes the
 // layers of a run differ from those of others. The caller closes the groups, then the lab.
@@ -81,6 +88,7 @@ func (s *stage) startDarter(ctx context.Context) error {
 	if s.sched, err = cluster.StartScheduler(ctx, host); err != nil {
 		return err
 	}
+	s.warm = time.Now().Add(warmup)
 	if err := s.groups.darter.add(s.sched.Pid()); err != nil {
 		return err
 	}
@@ -109,6 +117,16 @@ func (s *stage) startDarter(ctx context.Context) error {
 		s.nodes = append(s.nodes, node)
 	}
 	return nil
+}
+
+// awaitWarm waits until the scheduler is warm.
+func (s *stage) awaitWarm(ctx context.Context) error {
+	select {
+	case <-time.After(time.Until(s.warm)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // clientDir is where a node's client writes.
