@@ -42,7 +42,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Slots: 2, Depth: 2, BusyFor: time.Second,
-		LateFactor: 6, LateMin: 50 * time.Millisecond, StallAfter: 10 * time.Second,
+		LateFactor: 6, LateMin: 200 * time.Millisecond, StallAfter: 10 * time.Second,
 		Endgame: 4, RepeatAfter: 5 * time.Millisecond, Patience: 500 * time.Millisecond,
 	}
 }

@@ -141,19 +141,19 @@ func TestLatePieceIsAskedElsewhere(t *testing.T) {
 	b := newBench(t, 8)
 	b.neighbour(b.task, "fast", false, 0, 1)
 	for _, a := range b.poll(2) {
-		b.arrive(a, 20*ms)
+		b.arrive(a, 40*ms)
 	}
 	b.neighbour(b.task, "slow", false, 5)
 	late := b.poll(1)[0]
 	b.Have(b.task, "fast", 5)
-	b.now = b.now.Add(100 * ms)
-	b.poll(0) // six piece times are 120 ms
-	b.now = b.now.Add(100 * ms)
+	b.now = b.now.Add(220 * ms)
+	b.poll(0) // six piece times are 240 ms
+	b.now = b.now.Add(40 * ms)
 	again := b.poll(1)[0]
 	if again.Host != "fast" || again.Piece != late.Piece {
 		t.Fatalf("asked %+v, want piece %d of fast", again, late.Piece)
 	}
-	b.arrive(again, 20*ms)
+	b.arrive(again, 40*ms)
 	out := b.Poll(b.now)
 	if len(out.Abandon) != 1 || out.Abandon[0] != "slow" {
 		t.Errorf("abandoned %v, want slow: all that it owes came", out.Abandon)
