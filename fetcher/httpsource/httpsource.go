@@ -112,7 +112,7 @@ func (s *Source) Open(ctx context.Context, r source.Request) (*source.Response, 
 	}
 	ask := httpread.RangeHeader(r.Offset, r.Length)
 	ctx, w := httpread.NewWatch(ctx, s.firstWait())
-	resp, err := s.get(ctx, u, s.header(r.Header, ask, validator))
+	resp, err := s.get(ctx, u, s.header(r.Header, ask, validator)) //nolint:bodyclose // b.Close does
 	w.Disarm()
 	if err != nil {
 		w.End()
