@@ -310,7 +310,7 @@ func (c *Core) host(id p2p.HostID) *host {
 // round trip, and this wait is only for when its word is lost.
 const (
 	busyPieces = 4
-	busyMin    = 10 * time.Millisecond
+	busyLeast    = 10 * time.Millisecond
 	busyFirst  = 100 * time.Millisecond // before the first piece has come
 )
 
@@ -320,7 +320,7 @@ func (c *Core) busyFor(t *task) time.Duration {
 	if d == 0 {
 		d = busyFirst
 	}
-	return min(max(d, busyMin), c.cfg.BusyFor)
+	return min(max(d, busyLeast), c.cfg.BusyFor)
 }
 
 // expect returns the usual time of one piece of t, 0 before the first has come.

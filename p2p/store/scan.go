@@ -145,11 +145,11 @@ func readJournal(f vfs.File, id p2p.TaskID) (*journal.State, error) {
 		return nil, err
 	}
 	b := make([]byte, min(size, journal.MaxLen))
-	if n, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
-	} else {
-		b = b[:n]
 	}
+	b = b[:n]
 	s, err := journal.Decode(b)
 	switch {
 	case err != nil:

@@ -228,7 +228,7 @@ func testEmptyTask(t *testing.T, s store.Store) {
 	task := create(t, s, c)
 	defer task.Release()
 	must(t, task.Complete())
-	if n, err := task.ReadAt(make([]byte, 1), 0); n != 0 || err != io.EOF {
+	if n, err := task.ReadAt(make([]byte, 1), 0); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("read of nothing: %d, %v", n, err)
 	}
 	if _, err := task.Write(0); err == nil {
@@ -484,7 +484,7 @@ func testRanges(t *testing.T, s store.Store) {
 		if !bytes.Equal(b[:got], want) {
 			t.Fatalf("range %d+%d: %d wrong bytes", off, n, got)
 		}
-		if (err == io.EOF) != (int64(len(want)) < n) || err != nil && err != io.EOF {
+		if errors.Is(err, io.EOF) != (int64(len(want)) < n) || err != nil && !errors.Is(err, io.EOF) {
 			t.Fatalf("range %d+%d: %d bytes, error %v", off, n, got, err)
 		}
 	}
