@@ -1,5 +1,5 @@
 #!/bin/bash
-# fuzz.sh   runs every fuzz target of the module, at most two at a time.
+# fuzz.sh   runs every fuzz target of the module, two for each CPU at a time.
 #
 # FUZZTIME: how long each, default 30s. FUZZ: a regular expression that the
 # target's name must match, default all.
@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 fuzztime=${FUZZTIME:-30s}
 only=${FUZZ:-^Fuzz}
 cpus=$(nproc)
-jobs=$((cpus < 2 ? 1 : 2))
+jobs=$((cpus * 2))
 
 # run fuzzes the target $2 of package $1 and prints its output if it fails.
 run() {

@@ -310,7 +310,7 @@ func (c *Core) host(id p2p.HostID) *host {
 // round trip, and this wait is only for when its word is lost.
 const (
 	busyPieces = 4
-	busyLeast    = 10 * time.Millisecond
+	busyLeast  = 10 * time.Millisecond
 	busyFirst  = 100 * time.Millisecond // before the first piece has come
 )
 
