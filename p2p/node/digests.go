@@ -47,7 +47,7 @@ func (n *Node) knowsLocked(t *task, b trust.Batch) bool {
 	for i, d := range b.Digests {
 		p := b.First + p2p.Piece(i)
 		if !t.known.Has(p) || t.digests[p] != d {
-			return t.final // nothing overrules a final map
+			return false
 		}
 	}
 	return true
@@ -55,8 +55,8 @@ func (n *Node) knowsLocked(t *task, b trust.Batch) bool {
 
 // acceptLocked takes a verified batch up: into the map, the store and the mesh.
 func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author) {
-	if n.knowsLocked(t, b) {
-		return
+	if t.final || n.knowsLocked(t, b) {
+		return // nothing overrules a final map
 	}
 	if wrong := n.conflictsLocked(t, b); len(wrong) > 0 {
 		n.revokeLocked(t, fmt.Errorf("task %s: %s signed other digests for %d pieces: %w", t.id, author.Host, len(wrong), ErrRevoked))
