@@ -104,7 +104,7 @@ type forger struct {
 	size int64
 
 	mu   sync.Mutex
-	told []p2p.TaskID
+	told []p2p.HostID
 }
 
 func (f *forger) Connected(exchange.Link)           {}
@@ -117,10 +117,10 @@ func (f *forger) Received(l exchange.Link, m exchange.Message) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if slices.Contains(f.told, b.Task) {
+	if slices.Contains(f.told, l.Host()) {
 		return nil
 	}
-	f.told = append(f.told, b.Task)
+	f.told = append(f.told, l.Host())
 	g := p2p.GeometryFor(f.size)
 	all := p2p.NewPieceSet(g.Pieces())
 	all.Fill()
