@@ -75,7 +75,7 @@ type Seed struct {
 type Peer struct {
 	Listen        string          `toml:"listen" doc:"Address of pieces and peer control. An empty host is every address."`
 	TLSData       bool            `toml:"tls_data" doc:"Encrypt the pieces on the wire too, at about twice the CPU. All nodes of a cluster must agree."`
-	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 2, or 8 on a seed."`
+	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 2, or 4 on a seed."`
 	DownloadSlots int             `toml:"download_slots" doc:"Neighbours that pieces are taken from at a time, 1 to 64. 0 is 2. More than upload_slots starves neighbours."`
 	IdleAfter     config.Duration `toml:"idle_after" doc:"How long a link that no task needs is kept."`
 }

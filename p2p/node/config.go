@@ -14,8 +14,8 @@ type Config struct {
 	Seed     bool
 	Download download.Config
 	Upload   upload.Config
-	// HaveDelay is the longest time that haves are collected before they are sent; the
-	// delay is a quarter of the usual time of a piece where that is less.
+	// HaveDelay is the longest time between two sendings of haves; it is an eighth of the
+	// usual time of a piece where that is less.
 	HaveDelay time.Duration
 	// SchedulerWait is how long a new download waits for a scheduler that is away.
 	SchedulerWait time.Duration
