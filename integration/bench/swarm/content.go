@@ -7,16 +7,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/blake3"
-	"golang.org/x/sys/unix"
 
 	"github.com/darter-p2p/darter/integration/lab"
 )
@@ -95,26 +92,4 @@ func verify(path string, want digest.Digest) error {
 		err = fmt.Errorf("%s has the digest %s", path, got)
 	}
 	return err
-}
-
-// chill writes the files below a folder to the disk and drops them, and only them,
-// from the page cache.
-func chill(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if err := file.Sync(); err != nil {
-			return err
-		}
-		if err := unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-			return &os.PathError{Op: "fadvise", Path: path, Err: err}
-		}
-		return nil
-	})
 }

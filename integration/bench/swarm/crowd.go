@@ -44,7 +44,7 @@ func (s *stage) assemble(ctx context.Context) ([]*client, error) {
 			return clients, fmt.Errorf("client of %s: %w", node.Host.Name, err)
 		}
 		clients = append(clients, c)
-		if err := s.groups.clients.add(c.cmd.Process.Pid); err != nil {
+		if err := s.groups.Add(clientsGroup, c.cmd.Process.Pid); err != nil {
 			return clients, err
 		}
 	}

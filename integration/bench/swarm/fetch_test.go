@@ -106,19 +106,3 @@ func TestFetchSaysThatABodyBroke(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
-func TestChill(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "a/b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "a/b/data"), []byte("x"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := chill(dir); err != nil {
-		t.Error(err)
-	}
-	if err := chill(filepath.Join(dir, "absent")); err == nil {
-		t.Error("an absent folder is chilled")
-	}
-}

@@ -9,18 +9,20 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/darter-p2p/darter/integration/bench/cputime"
 )
 
 // plainly lets curl get the layers from the registry on the first node, one after
 // another with one connection, and returns what it took.
-func (s *stage) plainly(ctx context.Context) (curlReport, usage, error) {
+func (s *stage) plainly(ctx context.Context) (curlReport, cputime.Usage, error) {
 	if err := s.chill(); err != nil {
-		return curlReport{}, usage{}, err
+		return curlReport{}, cputime.Usage{}, err
 	}
 	node := s.nodes[0].Host
 	dir := filepath.Join(node.Data, "curl")
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return curlReport{}, usage{}, err
+		return curlReport{}, cputime.Usage{}, err
 	}
 	defer os.RemoveAll(dir)
 	argv := []string{"sh", "-c", `read -r _; exec "$@"`, "sh", "curl", "--silent", "--show-error", "--fail"}
@@ -32,25 +34,25 @@ func (s *stage) plainly(ctx context.Context) (curlReport, usage, error) {
 	cmd.Stdout, cmd.Stderr = &said, &said
 	gate, err := cmd.StdinPipe()
 	if err != nil {
-		return curlReport{}, usage{}, err
+		return curlReport{}, cputime.Usage{}, err
 	}
 	if err := cmd.Start(); err != nil {
-		return curlReport{}, usage{}, fmt.Errorf("curl: %w", err)
+		return curlReport{}, cputime.Usage{}, fmt.Errorf("curl: %w", err)
 	}
-	err = s.groups.curl.add(cmd.Process.Pid)
-	before, bad := s.groups.read()
+	err = s.groups.Add(curlGroup, cmd.Process.Pid)
+	before, bad := s.groups.Read()
 	start := time.Now()
 	err = errors.Join(err, bad, gate.Close())
 	if ended := cmd.Wait(); ended != nil {
-		return curlReport{}, usage{}, fmt.Errorf("curl: %w: %s", errors.Join(err, ended), said.String())
+		return curlReport{}, cputime.Usage{}, fmt.Errorf("curl: %w: %s", errors.Join(err, ended), said.String())
 	}
 	took := time.Since(start)
-	after, bad := s.groups.read()
-	used := after.since(before)
+	after, bad := s.groups.Read()
+	used := after.Since(before)
 	report := curlReport{
 		Seconds:  took.Seconds(),
-		CPUPerGB: perGB(used.curl+used.registry, s.plan.Size),
-		Busy:     used.machine.share(),
+		CPUPerGB: perGB(used.Groups[curlGroup]+used.Groups[registryGroup], s.plan.Size),
+		Busy:     used.Machine.Share(),
 	}
 	return report, used, errors.Join(err, bad)
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
+
+	"github.com/darter-p2p/darter/integration/bench/figure"
 )
 
 // latestPath is a copy of the last report, whatever its plan.
@@ -130,7 +130,7 @@ func newReport(p plan, runs []runReport) report {
 		for i, run := range counted {
 			values[i] = value(run)
 		}
-		return median(values)
+		return figure.Median(values)
 	}
 	r.figures = figures{
 		Ratio:                 of(func(r runReport) float64 { return r.Ratio }),
@@ -160,32 +160,9 @@ func (r report) medianOf() int {
 	return r.Counts
 }
 
-// median returns the middle value, the mean of the two middle ones, 0 of none.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
-}
-
 // write writes the report to the plan's path and to latestPath, the picture beside it.
 func (r report) write(p plan) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	text = append(text, '\n')
 	path, picture := p.paths()
 	last := r.Runs[len(r.Runs)-1]
-	return errors.Join(
-		os.MkdirAll(filepath.Dir(path), 0o755),
-		os.WriteFile(path, text, 0o644),
-		os.WriteFile(latestPath, text, 0o644),
-		os.WriteFile(picture, drawRun(p, last), 0o644),
-	)
+	return errors.Join(figure.Write(r, path, latestPath), os.WriteFile(picture, drawRun(p, last), 0o644))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/darter-p2p/darter/integration/bench/cputime"
 	"github.com/darter-p2p/darter/integration/lab"
 )
 
@@ -27,18 +28,6 @@ func TestLowerBound(t *testing.T) {
 	} {
 		if got := lowerBound(c.layers, rate, c.nodes); math.Abs(got-c.want) > 1e-9 {
 			t.Errorf("%s: %v s, want %v", name, got, c.want)
-		}
-	}
-}
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		values []float64
-		want   float64
-	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 2}, 2}} {
-		before := slices.Clone(c.values)
-		if got := median(c.values); got != c.want || !slices.Equal(before, c.values) {
-			t.Errorf("median of %v: %v, want %v; then %v", before, got, c.want, c.values)
 		}
 	}
 }
@@ -95,7 +84,10 @@ func TestReportIsWritten(t *testing.T) {
 func TestCompareCPU(t *testing.T) {
 	p := plan{Nodes: 4, Size: 500_000_000}
 	r := runReport{CPU: cpuReport{Darter: 11, Registry: 1, Relay: 100, Clients: 4, Machine: 40}}
-	r.compareCPU(p, usage{curl: 1500 * time.Millisecond, registry: 500 * time.Millisecond, machine: machineTime{busy: 5 * time.Second}})
+	r.compareCPU(p, cputime.Usage{
+		Groups:  map[string]time.Duration{curlGroup: 1500 * time.Millisecond, registryGroup: 500 * time.Millisecond},
+		Machine: cputime.Machine{Busy: 5 * time.Second},
+	})
 	// 2 GB were delivered; curl got 0.5 GB for 2 s.
 	for name, pair := range map[string][2]float64{
 		"per GB":        {r.CPUPerGB, 6},

@@ -8,8 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/darter-p2p/darter/integration/bench/cputime"
+	"github.com/darter-p2p/darter/integration/bench/profile"
 	"github.com/darter-p2p/darter/integration/lab"
 )
+
+// profilePath is where PROFILE=1 leaves a profile for `perf report`.
+const profilePath = "out/bench-swarm.perf"
 
 // bench does all runs of the plan that the environment gives and writes the report.
 func bench(ctx context.Context, getenv func(string) string, out io.Writer) error {
@@ -59,11 +64,11 @@ func (r runReport) sentence() string {
 // oneRun sets a fresh stage and measures everything once. Curl and swarm take turns in
 // going first.
 func oneRun(ctx context.Context, p plan, number int, out io.Writer) (_ runReport, err error) {
-	g, err := newGroups()
-	defer func() { err = errors.Join(err, g.close()) }()
+	g, err := cputime.NewGroups(darterGroup, registryGroup, relayGroup, clientsGroup, curlGroup)
 	if err != nil {
 		return runReport{}, err
 	}
+	defer func() { err = errors.Join(err, g.Close()) }()
 	l, err := lab.New(ctx, lab.Options{MTU: p.MTU})
 	if err != nil {
 		return runReport{}, err
@@ -80,7 +85,7 @@ func oneRun(ctx context.Context, p plan, number int, out io.Writer) (_ runReport
 	}
 	var (
 		r        runReport
-		curlUsed usage
+		curlUsed cputime.Usage
 	)
 	steps := []func() error{
 		func() (err error) { r.Curl, curlUsed, err = s.plainly(ctx); return err },
@@ -102,8 +107,8 @@ func oneRun(ctx context.Context, p plan, number int, out io.Writer) (_ runReport
 }
 
 // compareCPU sets what follows from the CPU times of swarm and curl.
-func (r *runReport) compareCPU(p plan, curl usage) {
-	r.CPU.Curl, r.CPU.CurlRegistry, r.CPU.CurlMachine = curl.curl.Seconds(), curl.registry.Seconds(), curl.machine.busy.Seconds()
+func (r *runReport) compareCPU(p plan, curl cputime.Usage) {
+	r.CPU.Curl, r.CPU.CurlRegistry, r.CPU.CurlMachine = curl.Groups[curlGroup].Seconds(), curl.Groups[registryGroup].Seconds(), curl.Machine.Busy.Seconds()
 	delivered, once := float64(p.Size)*float64(p.Nodes)/1e9, float64(p.Size)/1e9
 	plain := (r.CPU.Curl + r.CPU.CurlRegistry) / once
 	ours := (r.CPU.Darter + r.CPU.Registry) / delivered
@@ -138,7 +143,7 @@ func (s *stage) swarm(ctx context.Context, r *runReport, profiled bool) (err err
 	before, err := s.read(ctx)
 	if err == nil && profiled {
 		var stop func() error
-		if stop, err = startProfile(); err == nil {
+		if stop, err = profile.Start(profilePath); err == nil {
 			defer func() { err = errors.Join(err, stop()) }()
 		}
 	}
@@ -166,13 +171,13 @@ func (s *stage) swarm(ctx context.Context, r *runReport, profiled bool) (err err
 
 // reading is all counters at one time.
 type reading struct {
-	usage  usage
+	usage  cputime.Usage
 	origin counts
 	sent   map[string]int64 // by host
 }
 
 func (s *stage) read(ctx context.Context) (r reading, err error) {
-	if r.usage, err = s.groups.read(); err != nil {
+	if r.usage, err = s.groups.Read(); err != nil {
 		return r, err
 	}
 	if r.origin, err = s.counts(ctx); err != nil {
@@ -189,13 +194,13 @@ func (s *stage) read(ctx context.Context) (r reading, err error) {
 
 // account fills in what counters and clients say.
 func (s *stage) account(r *runReport, before, after reading, all []fetched) {
-	used, size := after.usage.since(before.usage), float64(s.plan.Size)
+	used, size := after.usage.Since(before.usage), float64(s.plan.Size)
 	sent := func(h *lab.Host) int64 { return after.sent[h.Name] - before.sent[h.Name] }
 	r.CPU = cpuReport{
-		Darter: used.darter.Seconds(), Registry: used.registry.Seconds(), Relay: used.relay.Seconds(),
-		Clients: used.clients.Seconds(), Machine: used.machine.busy.Seconds(),
+		Darter: used.Groups[darterGroup].Seconds(), Registry: used.Groups[registryGroup].Seconds(), Relay: used.Groups[relayGroup].Seconds(),
+		Clients: used.Groups[clientsGroup].Seconds(), Machine: used.Machine.Busy.Seconds(),
 	}
-	r.Busy, r.BusyOthers = used.machine.share(), used.others()
+	r.Busy, r.BusyOthers = used.Machine.Share(), used.Others()
 	r.CPULimited = r.Busy > maxBusy
 	r.Origin = originReport{
 		Bodies:   after.origin.Bodies - before.origin.Bodies,

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/darter-p2p/darter/integration/bench/cputime"
+	"github.com/darter-p2p/darter/integration/bench/pagecache"
 	"github.com/darter-p2p/darter/integration/lab"
 )
 
@@ -25,7 +27,7 @@ type stage struct {
 	seed     *lab.Darterd
 	nodes    []*lab.Darterd
 	layers   []layer
-	groups   groups
+	groups   *cputime.Groups
 	warm     time.Time // when the scheduler has been up for long enough
 }
 
@@ -34,9 +36,18 @@ type stage struct {
 // measurement than this one.
 const warmup = 5 * time.Second
 
+// The groups of processes whose CPU time is counted.
+const (
+	darterGroup   = "darter" // all darterds and the scheduler
+	registryGroup = "registry"
+	relayGroup    = "relay"
+	clientsGroup  = "clients"
+	curlGroup     = "curl"
+)
+
 // newStage starts everything and puts the layers into the registry. number makes the
 // layers of a run differ from those of others. The caller closes the groups, then the lab.
-func newStage(ctx context.Context, p plan, l *lab.Lab, g groups, number int) (*stage, error) {
+func newStage(ctx context.Context, p plan, l *lab.Lab, g *cputime.Groups, number int) (*stage, error) {
 	s := &stage{plan: p, lab: l, groups: g}
 	var err error
 	if s.self, err = os.Executable(); err != nil {
@@ -72,7 +83,7 @@ func (s *stage) startOrigin(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.groups.registry.add(s.registry.Pid()), s.groups.relay.add(s.relay.Pid()))
+	return errors.Join(s.groups.Add(registryGroup, s.registry.Pid()), s.groups.Add(relayGroup, s.relay.Pid()))
 }
 
 // startDarter starts the scheduler, the seed and the nodes.
@@ -89,7 +100,7 @@ func (s *stage) startDarter(ctx context.Context) error {
 		return err
 	}
 	s.warm = time.Now().Add(warmup)
-	if err := s.groups.darter.add(s.sched.Pid()); err != nil {
+	if err := s.groups.Add(darterGroup, s.sched.Pid()); err != nil {
 		return err
 	}
 	start := func(name string, seed bool) (*lab.Darterd, error) {
@@ -104,7 +115,7 @@ func (s *stage) startDarter(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return d, errors.Join(s.groups.darter.add(d.Pid()), os.Mkdir(clientDir(d), 0o755))
+		return d, errors.Join(s.groups.Add(darterGroup, d.Pid()), os.Mkdir(clientDir(d), 0o755))
 	}
 	if s.seed, err = start("seed", true); err != nil {
 		return err
@@ -136,7 +147,7 @@ func clientDir(d *lab.Darterd) string { return filepath.Join(d.Host.Data, "clien
 func (s *stage) darterds() []*lab.Darterd { return append([]*lab.Darterd{s.seed}, s.nodes...) }
 
 // chill drops the registry's files from the page cache.
-func (s *stage) chill() error { return chill(filepath.Join(s.registry.Host.Data, "registry")) }
+func (s *stage) chill() error { return pagecache.Drop(filepath.Join(s.registry.Host.Data, "registry")) }
 
 // counts asks the relay what it has counted.
 func (s *stage) counts(ctx context.Context) (counts, error) {

@@ -1,23 +1,23 @@
-package main
+// Package profile samples the whole machine with perf while a benchmark runs.
+package profile
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 )
 
-// profilePath is where PROFILE=1 leaves a profile for `perf report`.
-const profilePath = "out/bench-swarm.perf"
-
-// startProfile lets perf sample the whole machine until stop is called.
-func startProfile() (stop func() error, err error) {
-	if err := os.MkdirAll("out", 0o755); err != nil {
+// Start lets perf sample the whole machine, into a file for `perf report`, until stop
+// is called. It makes the file's folder.
+func Start(path string) (stop func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("perf", "record", "--all-cpus", "--freq", "199", "-g", "--quiet", "--output", profilePath)
+	cmd := exec.Command("perf", "record", "--all-cpus", "--freq", "199", "-g", "--quiet", "--output", path)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("profile: %w", err)

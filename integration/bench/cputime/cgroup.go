@@ -1,4 +1,4 @@
-package main
+package cputime
 
 import (
 	"bytes"
@@ -11,58 +11,8 @@ import (
 	"time"
 )
 
-// tick is the unit of /proc/stat: USER_HZ, 100 on every Linux.
-const tick = time.Second / 100
-
-// machineTime is the machine's CPU time since it started, all cores together.
-type machineTime struct{ busy, total time.Duration }
-
-// parseMachineTime reads the first line of /proc/stat. Waiting for disks is idle;
-// what the hypervisor took is busy, for nobody here could have it.
-func parseMachineTime(stat string) (machineTime, error) {
-	line, _, _ := strings.Cut(stat, "\n")
-	fields := strings.Fields(line)
-	// user nice system idle iowait irq softirq steal; guest time is in user already
-	if len(fields) < 9 || fields[0] != "cpu" {
-		return machineTime{}, fmt.Errorf("/proc/stat: unknown line %q", line)
-	}
-	var t machineTime
-	for i, field := range fields[1:9] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return machineTime{}, fmt.Errorf("/proc/stat: %w", err)
-		}
-		t.total += time.Duration(n) * tick
-		if i != 3 && i != 4 {
-			t.busy += time.Duration(n) * tick
-		}
-	}
-	return t, nil
-}
-
-func readMachineTime() (machineTime, error) {
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return machineTime{}, err
-	}
-	return parseMachineTime(string(stat))
-}
-
-// since is the time that passed from an earlier reading to this one.
-func (t machineTime) since(earlier machineTime) machineTime {
-	return machineTime{t.busy - earlier.busy, t.total - earlier.total}
-}
-
-// share is the busy part, 0 to 1.
-func (t machineTime) share() float64 {
-	if t.total <= 0 {
-		return 0
-	}
-	return float64(t.busy) / float64(t.total)
-}
-
-// accounting makes groups of processes whose CPU time the kernel adds up: version 1's
-// cpuacct where it is mounted, else version 2.
+// accounting is a hierarchy of cgroups that adds up CPU time: version 1's cpuacct
+// where it is mounted, else version 2.
 type accounting struct {
 	root string // of the hierarchy
 	v2   bool

@@ -1,4 +1,4 @@
-package main
+package cputime
 
 import (
 	"os"
@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-func TestParseMachineTime(t *testing.T) {
-	before, err := parseMachineTime("cpu  100 20 30 1000 50 1 2 3 7 0\ncpu0 1 1\n")
+func TestParseMachine(t *testing.T) {
+	before, err := parseMachine("cpu  100 20 30 1000 50 1 2 3 7 0\ncpu0 1 1\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before.busy != 1560*time.Millisecond || before.total != 12060*time.Millisecond {
-		t.Errorf("busy %v of %v", before.busy, before.total)
+	if before.Busy != 1560*time.Millisecond || before.Total != 12060*time.Millisecond {
+		t.Errorf("busy %v of %v", before.Busy, before.Total)
 	}
-	after, err := parseMachineTime("cpu  150 20 30 1050 50 1 2 103 7 0\n")
+	after, err := parseMachine("cpu  150 20 30 1050 50 1 2 103 7 0\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if share := after.since(before).share(); share != 0.75 {
+	if share := after.Since(before).Share(); share != 0.75 {
 		t.Errorf("share %v, want 0.75", share)
 	}
-	if (machineTime{}).share() != 0 {
+	if (Machine{}).Share() != 0 {
 		t.Error("a share of no time")
 	}
 	for _, bad := range []string{"", "intr 1 2", "cpu 1 2 3", "cpu a b c d e f g h i"} {
-		if _, err := parseMachineTime(bad); err == nil {
+		if _, err := parseMachine(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
@@ -78,20 +78,10 @@ func TestGroupReadsBothVersions(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	before := usage{darter: 1, machine: machineTime{busy: 10, total: 100}}
-	after := usage{darter: 11, registry: 2, relay: 3, clients: 4, curl: 1, machine: machineTime{busy: 60, total: 200}}
-	d := after.since(before)
-	if d.ours() != 20 || d.others() != 0.3 {
-		t.Errorf("ours %v, others %v", d.ours(), d.others())
-	}
-}
-
-func TestParsePeakRSS(t *testing.T) {
-	n, err := parsePeakRSS("Name:\tdarterd\nVmPeak:\t 99 kB\nVmHWM:\t   27344 kB\nVmRSS:\t 20000 kB\n")
-	if n != 27344<<10 || err != nil {
-		t.Errorf("%d, %v", n, err)
-	}
-	if _, err := parsePeakRSS("Name:\tx\n"); err == nil {
-		t.Error("a status without VmHWM has one")
+	before := Usage{Groups: map[string]time.Duration{"a": 1}, Machine: Machine{Busy: 10, Total: 100}}
+	after := Usage{Groups: map[string]time.Duration{"a": 11, "b": 10}, Machine: Machine{Busy: 60, Total: 200}}
+	d := after.Since(before)
+	if d.Groups["a"] != 10 || d.Ours() != 20 || d.Others() != 0.3 {
+		t.Errorf("a %v, ours %v, others %v", d.Groups["a"], d.Ours(), d.Others())
 	}
 }

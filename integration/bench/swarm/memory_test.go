@@ -1,0 +1,13 @@
+package main
+
+import "testing"
+
+func TestParsePeakRSS(t *testing.T) {
+	n, err := parsePeakRSS("Name:\tdarterd\nVmPeak:\t 99 kB\nVmHWM:\t   27344 kB\nVmRSS:\t 20000 kB\n")
+	if n != 27344<<10 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := parsePeakRSS("Name:\tx\n"); err == nil {
+		t.Error("a status without VmHWM has one")
+	}
+}
