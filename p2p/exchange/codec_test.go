@@ -60,6 +60,11 @@ func everyMessage() []Message {
 		Leave{Task: task("b")},
 		Bitmap{Task: task("d")}, // takes b's name
 		Leave{Task: task("never named")},
+		Reading{Task: task("a"), Reading: p2p.Reading{Origin: "oci://r.example/x/blobs/y", Public: true, Seen: time.Unix(1700000000, 0).UTC()}},
+		Reading{Task: task("never named"), Reading: p2p.Reading{Seen: time.Unix(0, 0).UTC()}},
+		AskToken{Task: task("a"), Origin: "oci://r.example/x/blobs/y"},
+		Token{Task: task("a"), Origin: "oci://r.example/x/blobs/y", Bearer: "abc.def"},
+		Token{Task: task("never named")},
 		Free{}, Cancel{ID: 1 << 31}, Ping{Nonce: 7}, Pong{Nonce: 1 << 63},
 	}
 }
@@ -180,6 +185,11 @@ func TestWhatIsNotAllowedOnALink(t *testing.T) {
 		"a short bitmap":                  frame(kindBitmap, append(inline, setBits, 0x80, 0x80, 0xC0, 1, 0x80, 0x80, 0x10)...),
 		"a bitmap of unknown form":        frame(kindBitmap, append(inline, 9, 0, 1)...),
 		"digests of nothing":              frame(kindDigests),
+		"a reading of nothing":            frame(kindReading, inline...),
+		"a question that is cut":          frame(kindAsk, append(inline, 5, 'o')...),
+		"an origin that is too long":      frame(kindAsk, append(inline, 0x81, 0x20)...),
+		"a token with bytes left over":    frame(kindToken, append(inline, 0, 1, 'x', 'y')...),
+		"a token that would break a line": frame(kindToken, append(inline, 0, 2, 'x', '\n')...),
 		"a malformed revocation":          frame(kindRevoke, 'R', 1),
 	}
 	for name, wire := range cases {

@@ -23,6 +23,8 @@ type Identity interface {
 	// PeerHost returns the host of a finished handshake, or an error where the other
 	// side may not exchange pieces: a wrong role, a malformed name.
 	PeerHost(cs tls.ConnectionState) (p2p.HostID, error)
+	// PeerSeed reports whether the other side of a finished handshake has the role seed.
+	PeerSeed(cs tls.ConnectionState) bool
 }
 
 // Config is what an Exchange can be told. Start from Default.

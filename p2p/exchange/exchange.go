@@ -23,7 +23,8 @@ type Transport interface {
 	Listen(addr string) (net.Listener, error)
 }
 
-// Message is one control message: Bitmap, Have, Digests, Revoke, Leave, Free, Cancel, Ping or Pong.
+// Message is one control message: Bitmap, Have, Digests, Revoke, Leave, Free, Cancel,
+// Reading, AskToken, Token, Ping or Pong.
 type Message interface{ isMessage() }
 
 // Bitmap says that the sender takes part in a task and holds these pieces. It is
@@ -60,6 +61,28 @@ type Free struct{}
 // if they were not served in the meantime. Exchange handles it itself.
 type Cancel struct{ ID uint32 }
 
+// Reading says where a task's bytes were read. It is sent before the digests and the
+// bitmap of the task, so that who holds a piece knows where it is from.
+type Reading struct {
+	Task    p2p.TaskID
+	Reading p2p.Reading
+}
+
+// AskToken asks for a bearer token that opens an origin of a task. It is a seed's to ask.
+type AskToken struct {
+	Task   p2p.TaskID
+	Origin p2p.Origin
+}
+
+// Token answers AskToken. It is for this origin and this task alone, is kept in memory
+// for as long as the origin is read, and goes to links whose peer is a seed by its
+// certificate (Link.Seed).
+type Token struct {
+	Task   p2p.TaskID
+	Origin p2p.Origin
+	Bearer p2p.Secret // without its scheme; "" = there is none to give
+}
+
 // Ping asks for a Pong with the same nonce. Exchange answers and sends them itself; a link
 // on which nothing came for Config.IdleTimeout is closed.
 type Ping struct{ Nonce uint64 }
@@ -67,15 +90,18 @@ type Ping struct{ Nonce uint64 }
 // Pong answers Ping.
 type Pong struct{ Nonce uint64 }
 
-func (Bitmap) isMessage()  {}
-func (Have) isMessage()    {}
-func (Digests) isMessage() {}
-func (Revoke) isMessage()  {}
-func (Leave) isMessage()   {}
-func (Free) isMessage()    {}
-func (Cancel) isMessage()  {}
-func (Ping) isMessage()    {}
-func (Pong) isMessage()    {}
+func (Bitmap) isMessage()   {}
+func (Have) isMessage()     {}
+func (Digests) isMessage()  {}
+func (Revoke) isMessage()   {}
+func (Leave) isMessage()    {}
+func (Free) isMessage()     {}
+func (Cancel) isMessage()   {}
+func (Reading) isMessage()  {}
+func (AskToken) isMessage() {}
+func (Token) isMessage()    {}
+func (Ping) isMessage()     {}
+func (Pong) isMessage()     {}
 
 // AnyPiece as Request.First leaves the choice to the server: a seed answers with the
 // piece it has sent least of those that the asker lacks.
@@ -149,6 +175,8 @@ type Handler interface {
 type Link interface {
 	// Host is the peer's identity, from its certificate.
 	Host() p2p.HostID
+	// Seed reports whether the peer's certificate has the role seed.
+	Seed() bool
 	// Send queues a message and returns at once. What cannot be delivered closes the
 	// link; a peer that does not read has its link closed when the queue is full.
 	Send(m Message)

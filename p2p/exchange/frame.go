@@ -23,6 +23,9 @@ const (
 	kindCancel  frameKind = 9
 	kindPing    frameKind = 10
 	kindPong    frameKind = 11
+	kindReading frameKind = 12
+	kindAsk     frameKind = 13
+	kindToken   frameKind = 14
 )
 
 const (
@@ -36,6 +39,10 @@ const (
 	maxBitmap = p2p.MaxPieces/8 + 64
 	// maxTaskRef is the longest reference to a task.
 	maxTaskRef = 1 + p2p.TaskIDLen
+	// maxReading is the longest payload that says where a task was read.
+	maxReading = maxTaskRef + 16 + p2p.MaxOriginLen
+	// MaxBearer is the longest bearer token that a Token carries, in bytes.
+	MaxBearer = 16 << 10
 	// maxRun is the longest encoding of a run of pieces.
 	maxRun = 6
 	// keepBuffer is the capacity up to which a buffer is kept for the next use.
@@ -63,6 +70,12 @@ func (k frameKind) limit() int {
 		return 4
 	case kindPing, kindPong:
 		return 8
+	case kindReading:
+		return maxReading
+	case kindAsk:
+		return maxTaskRef + maxText + p2p.MaxOriginLen
+	case kindToken:
+		return maxTaskRef + 2*maxText + p2p.MaxOriginLen + MaxBearer
 	}
 	return maxFrame
 }

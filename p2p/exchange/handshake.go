@@ -163,7 +163,7 @@ func (x *Exchange) newLink(conn *tls.Conn, raw net.Conn, cs tls.ConnectionState)
 		return nil, err
 	}
 	l := &link{
-		x: x, host: host, conn: conn, raw: raw,
+		x: x, host: host, seed: x.cfg.Identity.PeerSeed(cs), conn: conn, raw: raw,
 		expires: cs.PeerCertificates[0].NotAfter,
 		out:     newOutbox(x.cfg.QueueLimit),
 		grants:  gate{key: key, self: x.self},

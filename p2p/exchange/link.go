@@ -28,6 +28,7 @@ const (
 type link struct {
 	x           *Exchange
 	host        p2p.HostID
+	seed        bool // the peer's certificate says so
 	conn        *tls.Conn
 	raw         net.Conn // under conn
 	dialled     bool     // by this side
@@ -56,6 +57,9 @@ type link struct {
 }
 
 func (l *link) Host() p2p.HostID { return l.host }
+
+// Seed reports whether the peer's certificate has the role seed.
+func (l *link) Seed() bool { return l.seed }
 
 func (l *link) String() string { return fmt.Sprintf("link to %s", l.host) }
 

@@ -24,3 +24,9 @@ func (m member) PeerHost(cs tls.ConnectionState) (p2p.HostID, error) {
 	_, name, err := pki.PeerName(cs)
 	return p2p.HostID(name), err
 }
+
+// PeerSeed reports whether the certificate, which was checked in the handshake, is a seed's.
+func (m member) PeerSeed(cs tls.ConnectionState) bool {
+	role, _, err := pki.PeerName(cs)
+	return err == nil && role == pki.Seed
+}

@@ -59,6 +59,16 @@ func (e *encoder) message(b []byte, m Message) ([]byte, error) {
 	case Cancel:
 		kind = kindCancel
 		b = binary.BigEndian.AppendUint32(beginFrame(b, kind), m.ID)
+	case Reading:
+		kind = kindReading
+		b = m.Reading.AppendBinary(e.ref(beginFrame(b, kind), m.Task))
+	case AskToken:
+		kind = kindAsk
+		b = appendText(e.ref(beginFrame(b, kind), m.Task), string(m.Origin))
+	case Token:
+		kind = kindToken
+		b = appendText(e.ref(beginFrame(b, kind), m.Task), string(m.Origin))
+		b = appendText(b, string(m.Bearer))
 	case Ping:
 		kind = kindPing
 		b = binary.BigEndian.AppendUint64(beginFrame(b, kind), m.Nonce)
@@ -115,6 +125,14 @@ func (d *decoder) message(k frameKind, b []byte) (Message, error) {
 		return Free{}, c.end()
 	case kindCancel:
 		return Cancel{ID: c.u32()}, c.end()
+	case kindReading:
+		return decodeReading(c, d.ref(c))
+	case kindAsk:
+		m := AskToken{Task: d.ref(c), Origin: p2p.Origin(c.text(p2p.MaxOriginLen))}
+		return m, c.end()
+	case kindToken:
+		m := Token{Task: d.ref(c), Origin: p2p.Origin(c.text(p2p.MaxOriginLen)), Bearer: p2p.Secret(c.text(MaxBearer))}
+		return m, c.end()
 	case kindPing:
 		return Ping{Nonce: c.u64()}, c.end()
 	case kindPong:
