@@ -17,6 +17,7 @@ import (
 	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
+	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
 // Config is darterd's configuration, as in /etc/darter/darterd.toml.
@@ -30,6 +31,7 @@ type Config struct {
 	Store      Store                 `toml:"store" doc:"Where pieces are kept."`
 	Fetch      fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
 	Mirror     Mirror                `toml:"mirror" doc:"The registry mirror door."`
+	Snapshot   snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
 	Containerd hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
 	Health     Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
 	Metrics    Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
@@ -115,6 +117,7 @@ func defaultConfig() Config {
 		Store:      Store{Root: st.Root, Quota: config.Bytes(st.Quota), Floor: config.Bytes(st.Floor), TTL: config.Duration(st.TTL)},
 		Fetch:      fetcher.Default(),
 		Mirror:     Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
+		Snapshot:   snapshot.Default(),
 		Containerd: hosts.Default(),
 		Health:     Listen{"127.0.0.1:40901"},
 		Metrics:    Listen{":8000"},
@@ -157,6 +160,7 @@ func (c *Config) Validate() error {
 	check("store", c.store().Validate())
 	check("fetch", c.Fetch.Validate())
 	check("mirror.answer", c.Mirror.Answer.Validate())
+	check("snapshot", c.Snapshot.Validate())
 	check("containerd", c.Containerd.Validate())
 	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())

@@ -34,6 +34,7 @@ import (
 	"github.com/darter-p2p/darter/p2p/trust"
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
+	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
 // daemon is darterd's parts.
@@ -55,6 +56,7 @@ type daemon struct {
 	fetcher  *fetcher.Local
 	tags     *fetcher.Tags
 	mirror   *mirror.Handler
+	snapshot *snapshot.Door // nil = not served
 }
 
 // run wires darterd and runs it until ctx ends.
@@ -144,7 +146,12 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy}); err != nil {
 		return err
 	}
-	d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics})
+	if d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics}); err != nil {
+		return err
+	}
+	if cfg.Snapshot.Enable {
+		d.snapshot, err = snapshot.New(ctx, cfg.Snapshot)
+	}
 	return err
 }
 
@@ -164,6 +171,11 @@ func (d *daemon) openTags(ctx context.Context) error {
 
 // close closes what wire opened.
 func (d *daemon) close(ctx context.Context) {
+	if d.snapshot != nil {
+		if err := d.snapshot.Close(); err != nil {
+			log.G(ctx).WithError(err).Error("close snapshots")
+		}
+	}
 	d.fetcher.Close()
 	if err := errors.Join(d.source.Close(), d.urls.Close(), d.own.Close()); err != nil {
 		log.G(ctx).WithError(err).Warn("close origins")
@@ -207,6 +219,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, d.mirror); err != nil {
 		return err
 	}
+	if err := d.addSnapshots(g); err != nil {
+		return err
+	}
 	g.Add("ready", func(ctx context.Context) error {
 		d.health.Ready()
 		log.G(ctx).WithFields(log.Fields{"host": d.self.ID, "seed": d.self.Seed, "mirror": d.cfg.Mirror.Listen, "peers": d.exchange.Addr().String()}).Info("darterd serves")
@@ -216,6 +231,19 @@ func (d *daemon) serve(ctx context.Context) error {
 		return to.Watch(ctx, func(context.Context) error { d.node.Slots(); return nil })
 	})
 	return g.Run(ctx)
+}
+
+// addSnapshots adds the snapshot door; nothing where it is not enabled.
+func (d *daemon) addSnapshots(g *process.Group) error {
+	if d.snapshot == nil {
+		return nil
+	}
+	l, err := serve.Unix(d.cfg.Snapshot.Socket, 0o600)
+	if err != nil {
+		return err
+	}
+	g.Add("snapshots", func(ctx context.Context) error { return snapshot.Serve(ctx, l, d.snapshot) })
+	return nil
 }
 
 // addHTTP adds a server; nothing for an empty address.
