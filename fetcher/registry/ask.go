@@ -33,6 +33,9 @@ func (s *Source) ask(ctx context.Context, ep *Endpoint, ref Ref, method, byteRan
 	}
 	auth := header.Get("Authorization")
 	own := isScheme(auth, "Bearer") || auth != "" && !isScheme(auth, "Basic") // the reader knows what he wants
+	if identityOf(auth) != "" {
+		header.Del("Authorization") // it is for the token server only
+	}
 	key := keyOf(ep, ref.Repository, auth)
 	sent := ""
 	if !own {
@@ -104,7 +107,7 @@ func (s *Source) prove(
 				return nil, httpread.AnswerError(ctx, ep.URL.Host, err)
 			}
 			proof = "Bearer " + value
-		case c.scheme == "basic" && auth != "" && sent != "":
+		case c.scheme == "basic" && auth != "" && sent != "" && identityOf(auth) == "":
 			proof = auth
 		default:
 			continue

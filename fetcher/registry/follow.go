@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -27,7 +29,7 @@ func (s *Source) follow(ctx context.Context, ep *Endpoint, method string, u *url
 	header.Set("Accept-Encoding", "identity")
 	bounds := reachOf(ep)
 	for range maxRedirects + 1 {
-		resp, err := s.roundTrip(ctx, ep, bounds, method, u, header)
+		resp, err := s.roundTrip(ctx, ep, bounds, method, u, header, nil)
 		if err != nil {
 			return nil, httpread.AnswerError(ctx, u.Host, err)
 		}
@@ -53,7 +55,7 @@ func (s *Source) follow(ctx context.Context, ep *Endpoint, method string, u *url
 	return nil, &source.Error{Host: u.Host, Err: fmt.Errorf("more than %d redirects", maxRedirects)}
 }
 
-func (s *Source) roundTrip(ctx context.Context, ep *Endpoint, bounds reach, method string, u *url.URL, header http.Header) (*http.Response, error) {
+func (s *Source) roundTrip(ctx context.Context, ep *Endpoint, bounds reach, method string, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
 	transport := ep.Transport
 	if u.Host != ep.URL.Host {
 		// Elsewhere: a configured registry is known to be good, others are kept within bounds.
@@ -70,6 +72,9 @@ func (s *Source) roundTrip(ctx context.Context, ep *Endpoint, bounds reach, meth
 		Method: method, URL: u, Host: u.Host, Header: header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
+	if body != nil {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
 	return transport.RoundTrip(req)
 }
 

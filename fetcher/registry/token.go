@@ -144,18 +144,24 @@ func isContextError(err error) bool {
 }
 
 // fetchToken asks the token server that ep's challenge names. basic is the reader's
-// own Authorization of scheme Basic, or "" to ask anonymously.
+// own Authorization of scheme Basic, or "" to ask anonymously. A refresh token in it is
+// posted, as OAuth 2 has it.
 func (s *Source) fetchToken(ctx context.Context, ep *Endpoint, ref Ref, c challenge, basic string) (token, error) {
 	u, err := realmOf(ep, ref, c, basic != "")
 	if err != nil {
 		return token{}, &source.Error{Host: ep.URL.Host, Err: err}
 	}
 	header := http.Header{"User-Agent": {s.agent}, "Accept": {"application/json"}, source.HopHeader: {s.instance}}
-	if basic != "" {
-		header.Set("Authorization", basic)
-	}
 	started := s.tokens.now()
-	resp, err := s.follow(ctx, ep, http.MethodGet, u, header)
+	var resp *http.Response
+	if identity := identityOf(basic); identity != "" {
+		resp, err = s.postIdentity(ctx, ep, u, header, identity) //nolint:bodyclose // below
+	} else {
+		if basic != "" {
+			header.Set("Authorization", basic)
+		}
+		resp, err = s.follow(ctx, ep, http.MethodGet, u, header) //nolint:bodyclose // below
+	}
 	if err != nil {
 		return token{}, err
 	}
