@@ -155,12 +155,12 @@ func (s *Source) fetchToken(ctx context.Context, ep *Endpoint, ref Ref, c challe
 	started := s.tokens.now()
 	var resp *http.Response
 	if identity := identityOf(basic); identity != "" {
-		resp, err = s.postIdentity(ctx, ep, u, header, identity) //nolint:bodyclose // below
+		resp, err = s.postIdentity(ctx, ep, u, header, identity)
 	} else {
 		if basic != "" {
 			header.Set("Authorization", basic)
 		}
-		resp, err = s.follow(ctx, ep, http.MethodGet, u, header) //nolint:bodyclose // below
+		resp, err = s.follow(ctx, ep, http.MethodGet, u, header)
 	}
 	if err != nil {
 		return token{}, err
