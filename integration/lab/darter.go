@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
-	"text/template"
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 )
@@ -54,15 +52,12 @@ func (c *Cluster) configure(ctx context.Context, h *Host, role, text string, val
 	if err != nil {
 		return "", err
 	}
-	parsed, err := template.New(role).Parse(text)
-	if err != nil {
+	values["CA"], values["Dir"], values["Data"], values["Name"] = c.dir, h.Dir, filepath.Join(h.Data, "darter"), h.Name
+	path = filepath.Join(h.Dir, role+".toml")
+	if err := errors.Join(os.MkdirAll(filepath.Join(h.Data, "darter"), 0o755), writeConfig(path, text, values)); err != nil {
 		return "", fmt.Errorf("configure %s: %w", h.Name, err)
 	}
-	values["CA"], values["Dir"], values["Data"], values["Name"] = c.dir, h.Dir, filepath.Join(h.Data, "darter"), h.Name
-	var config strings.Builder
-	err = parsed.Execute(&config, values)
-	path = filepath.Join(h.Dir, role+".toml")
-	return path, errors.Join(err, os.MkdirAll(filepath.Join(h.Data, "darter"), 0o755), os.WriteFile(path, []byte(config.String()), 0o644))
+	return path, nil
 }
 
 // Scheduler is a darter-scheduler on a host.
@@ -99,6 +94,8 @@ type DarterdOptions struct {
 	Seed       bool
 	Scheduler  string            // its address
 	Registries map[string]string // the name that images have → the registry's real URL
+	Door       bool              // serve containerd's snapshot plugin, too
+	DoorExtra  string            // TOML in the table of the door
 	Extra      string            // TOML behind all else
 }
 
@@ -109,7 +106,9 @@ func (c *Cluster) StartDarterd(ctx context.Context, h *Host, o DarterdOptions) (
 		role = "seed"
 	}
 	d := &Darterd{Host: h, Seed: o.Seed, socket: filepath.Join(h.Dir, "darterd.sock")}
-	config, err := c.configure(ctx, h, role, darterdConfig, map[string]any{"Options": o, "Socket": d.socket, "HealthPort": healthPort})
+	config, err := c.configure(ctx, h, role, darterdConfig, map[string]any{
+		"Options": o, "Socket": d.socket, "HealthPort": healthPort, "DoorSocket": h.doorSocket(), "DoorRoot": h.doorRoot(),
+	})
 	if err != nil {
 		return nil, err
 	}

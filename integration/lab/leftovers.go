@@ -9,7 +9,7 @@ import (
 )
 
 // Leftovers lists in words what the machine still has of this run: processes,
-// mounts, loop devices, namespaces, folders. After Close it must be empty.
+// mounts, loop devices, namespaces, cgroups, folders. After Close it must be empty.
 func (l *Lab) Leftovers() []string { return leftovers(l.run.id, append(l.run.outside, l.run.data)...) }
 
 // leftovers looks for a run's remains in another way than sweep.sh does, for it
@@ -19,6 +19,12 @@ func leftovers(id string, folders ...string) []string {
 	for _, path := range append(folders, filepath.Join(runParent, id)) {
 		if _, err := os.Lstat(path); err == nil {
 			left = append(left, "folder "+path)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/" + id, "/sys/fs/cgroup/*/" + id} {
+		groups, _ := filepath.Glob(pattern) // the pattern is good
+		for _, group := range groups {
+			left = append(left, "cgroup "+group)
 		}
 	}
 	namespaces, _ := filepath.Glob("/run/netns/" + id + "*")

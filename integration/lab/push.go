@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -72,7 +73,11 @@ func (r *Registry) Push(ctx context.Context, source v1.Image, repositoryTag stri
 	transport := r.Host.Transport()
 	transport.ResponseHeaderTimeout = time.Minute
 	defer transport.CloseIdleConnections()
-	if err := remote.Write(ref, source, remote.WithContext(ctx), remote.WithTransport(transport)); err != nil {
+	who := authn.Anonymous
+	if r.User != "" {
+		who = &authn.Basic{Username: r.User, Password: r.Password}
+	}
+	if err := remote.Write(ref, source, remote.WithContext(ctx), remote.WithTransport(transport), remote.WithAuth(who)); err != nil {
 		return Image{}, fmt.Errorf("push %s: %w", ref, err)
 	}
 	pushed, err := describe(source)

@@ -20,6 +20,9 @@ type Registry struct {
 	// Addr is the host and port by which images are named.
 	Addr string
 
+	// User and Password are who may read and write it; "" is everybody.
+	User, Password string
+
 	mu   sync.Mutex
 	mark int64 // requests are reported from this offset of the log
 }
@@ -39,20 +42,44 @@ http:
   relativeurls: true
 `
 
-// StartRegistry starts an empty registry on the host.
+// The user of a private registry, and its entry in a file of htpasswd.
+const (
+	registryUser     = "darter"
+	registryPassword = "swordfish"
+	registryEntry    = "darter:$2b$05$2idEs9hDbpPAJyN40vfB4e35WnX4ZcdBwrAhEcMjz8VYX5T8pr3QC"
+	htpasswdConfig   = "auth:\n  htpasswd: {realm: lab, path: %s}\n"
+)
+
+// StartRegistry starts an empty registry on the host, for everybody.
 func (h *Host) StartRegistry(ctx context.Context) (*Registry, error) {
+	return h.startRegistry(ctx, &Registry{})
+}
+
+// StartPrivateRegistry starts an empty registry that asks for a name and a password.
+func (h *Host) StartPrivateRegistry(ctx context.Context) (*Registry, error) {
+	return h.startRegistry(ctx, &Registry{User: registryUser, Password: registryPassword})
+}
+
+func (h *Host) startRegistry(ctx context.Context, r *Registry) (*Registry, error) {
 	binary, err := Tool("docker-registry")
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{Host: h, Addr: h.HostPort(RegistryPort)}
+	r.Host, r.Addr = h, h.HostPort(RegistryPort)
 	config := filepath.Join(h.Dir, "registry.yml")
 	text := fmt.Sprintf(registryConfig, strconv.Quote(filepath.Join(h.Data, "registry")), r.Addr, h.lab.ID())
+	if r.User != "" {
+		users := filepath.Join(h.Dir, "htpasswd")
+		text += fmt.Sprintf(htpasswdConfig, strconv.Quote(users))
+		if err := os.WriteFile(users, []byte(registryEntry+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
+	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	r.Process, err = h.Start(ctx, Program{
-		Name: "registry", Argv: []string{binary, "serve", config}, Ready: h.Healthy("http://" + r.Addr + "/v2/"),
+		Name: "registry", Argv: []string{binary, "serve", config}, Ready: h.AcceptsAt(r.Addr),
 	})
 	return r, err
 }

@@ -1,5 +1,5 @@
 # sweep.sh <run folder>: waits until its standard input ends, then removes the
-# run: processes, mounts, loop devices, network namespaces, folders.
+# run: processes, mounts, loop devices, network namespaces, cgroups, folders.
 # It ends with 1 if anything resists.
 set -u
 trap '' INT TERM HUP QUIT
@@ -49,5 +49,9 @@ for ns in /run/netns/"$id".*; do
 	[ -e "$ns" ] && ip netns del "${ns##*/}"
 done
 [ -z "$(owned)$(below)" ] || { echo "processes or mounts are left"; exit 1; }
+# Containers have their groups below /<id> of every hierarchy.
+for group in /sys/fs/cgroup/"$id" /sys/fs/cgroup/*/"$id"; do
+	[ -e "$group" ] && find "$group" -depth -type d -exec rmdir {} +
+done
 [ -e "$run/rmdir" ] && xargs -r rmdir <"$run/rmdir" 2>/dev/null
 rm -rf --one-file-system "$data" && rm -rf --one-file-system "$run"

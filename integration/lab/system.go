@@ -30,6 +30,14 @@ type SystemOptions struct {
 	Link  Link // of every host
 	// Registries are beside the lab's own and docker.io, which is the lab's, too.
 	Registries map[string]string
+	// Door gives every node the snapshot door beside the mirror. ctr and nerdctl
+	// pull through it; CRI does if Containerd says so.
+	Door       bool
+	DoorExtra  string // TOML in the table of the doors
+	Containerd ContainerdOptions
+	// Sandbox is the repository and tag of the image of pods' sandboxes, in the
+	// system's registry; "" for those who run no pods.
+	Sandbox string
 }
 
 // SystemTools are the tools that a system needs on PATH.
@@ -69,7 +77,10 @@ func (l *Lab) StartSystem(ctx context.Context, o SystemOptions) (*System, error)
 	if s.Seed, err = s.Cluster.StartDarterd(ctx, host, options); err != nil {
 		return nil, err
 	}
-	options.Seed = false
+	options.Seed, options.Door, options.DoorExtra, o.Containerd.Door = false, o.Door, o.DoorExtra, o.Door
+	if o.Sandbox != "" {
+		o.Containerd.Sandbox = s.Registry.Addr + "/" + o.Sandbox
+	}
 	for i := range o.Nodes {
 		if host, err = l.AddHost(ctx, fmt.Sprintf("node%d", i+1), o.Link); err != nil {
 			return nil, err
@@ -78,8 +89,11 @@ func (l *Lab) StartSystem(ctx context.Context, o SystemOptions) (*System, error)
 		if node.Darterd, err = s.Cluster.StartDarterd(ctx, host, options); err != nil {
 			return nil, err
 		}
-		if node.Containerd, err = host.StartContainerd(ctx); err != nil {
+		if node.Containerd, err = host.StartContainerdWith(ctx, o.Containerd); err != nil {
 			return nil, err
+		}
+		if o.Door {
+			node.Snapshotter = Door
 		}
 		if err := node.UseMirror(s.Registry.Addr, Mirror); err != nil {
 			return nil, err

@@ -1,0 +1,51 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/darter-p2p/darter/integration/lab/rootfs"
+)
+
+// Rootfs reads the root file system of an image that a client has pulled into a
+// snapshotter, as a container would see it.
+func (c *Containerd) Rootfs(ctx context.Context, client Client, snapshotter, ref string) (rootfs.Tree, error) {
+	at, err := os.MkdirTemp(c.Host.Data, "rootfs-")
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: %w", err)
+	}
+	defer os.Remove(at)
+	images := []string{"-n", client.namespace(), "images"}
+	if _, err := c.Ctr(ctx, append(images, "mount", "--snapshotter", snapshotter, ref, at)...); err != nil {
+		return nil, err
+	}
+	tree, err := rootfs.Read(at)
+	_, unmounted := c.Ctr(context.WithoutCancel(ctx), append(images, "unmount", "--snapshotter", snapshotter, "--rm", at)...)
+	return tree, errors.Join(err, unmounted)
+}
+
+// Snapshots lists the keys of the snapshots that a snapshotter has for a client.
+func (c *Containerd) Snapshots(ctx context.Context, client Client, snapshotter string) ([]string, error) {
+	out, err := c.Ctr(ctx, "-n", client.namespace(), "snapshots", "--snapshotter", snapshotter, "ls")
+	if err != nil {
+		return nil, err
+	}
+	return firstColumn(out), nil
+}
+
+// DoorFolders lists the folders in which the host's door keeps snapshots, and those
+// in which it unpacks. After every image and container is gone both shall be empty.
+func (h *Host) DoorFolders() ([]string, error) {
+	var all []string
+	for _, pattern := range []string{"snapshots/*", "staging/*"} {
+		found, err := filepath.Glob(filepath.Join(h.doorRoot(), pattern))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
