@@ -28,6 +28,12 @@ type Options struct {
 	Instance string
 	// Metrics is where the door counts; nil = nowhere.
 	Metrics prometheus.Registerer
+	// Witness hears what clients of this node read manifests with; nil = nobody.
+	Witness Witness
+	// Credentials are this node's own. Clients on loopback that show none read with them
+	// what is refused to all; nil = they do not. Every program and user that reaches the
+	// loopback address of the door can then read what the node may.
+	Credentials Credentials
 }
 
 // Handler is the door. Make one with New.
@@ -38,6 +44,9 @@ type Handler struct {
 	instance string
 	broken   *broken
 	metrics  *metrics
+	witness  Witness // nil = nobody
+	node     Credentials
+	private  *places   // that were refused to clients without a credential
 	buffers  sync.Pool // of *[]byte
 }
 
@@ -46,7 +55,8 @@ func New(f fetcher.Fetcher, c Config, o Options) (*Handler, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	h := &Handler{fetcher: f, config: c, instance: o.Instance, broken: newBroken(c.ResumeBlock.Duration())}
+	h := &Handler{fetcher: f, config: c, instance: o.Instance, broken: newBroken(c.ResumeBlock.Duration()),
+		witness: o.Witness, node: o.Credentials, private: newPlaces()}
 	if c.DefaultRegistry != "" {
 		h.registry, _ = registry.ParseHost(c.DefaultRegistry) // Validate has seen it
 	}
@@ -110,6 +120,11 @@ func (h *Handler) serve(w *response, r *request) error {
 	if r.content, err = h.contentOf(r); err != nil {
 		return err
 	}
+	return h.answer(w, r)
+}
+
+// serveContent answers with what the fetcher has for the credential in r.content.
+func (h *Handler) serveContent(w *response, r *request) error {
 	if r.route.kind == fetcher.Manifest {
 		return h.manifest(w, r)
 	}
