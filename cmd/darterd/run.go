@@ -150,7 +150,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	if cfg.Snapshot.Enable {
-		d.snapshot, err = snapshot.New(ctx, cfg.Snapshot)
+		d.snapshot, err = snapshot.New(ctx, cfg.Snapshot, snapshot.Options{Fetcher: d.fetcher, Metrics: d.metrics})
 	}
 	return err
 }
@@ -242,7 +242,7 @@ func (d *daemon) addSnapshots(g *process.Group) error {
 	if err != nil {
 		return err
 	}
-	g.Add("snapshots", func(ctx context.Context) error { return snapshot.Serve(ctx, l, d.snapshot) })
+	g.Add("snapshots", func(ctx context.Context) error { return d.snapshot.Serve(ctx, l) })
 	return nil
 }
 

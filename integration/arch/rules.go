@@ -15,6 +15,7 @@ var pure = []string{
 	"scheduler/swarm",
 	"scheduler/rank",
 	"scheduler/tags",
+	"plugin/snapshot/ahead",
 }
 
 // Parts of the picture. A folder's shell and its pure packages are two parts.

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/errdefs"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Door is a snapshots.Snapshotter and snapshots.Cleaner. Its methods may be called
@@ -20,38 +19,69 @@ import (
 type Door struct {
 	snapshots.Snapshotter
 
-	cfg  Config
-	meta *storage.MetaStore
+	cfg      Config
+	shelf    *shelf
+	unpacker Unpacker
+	stager   *stager
+	metrics  *metrics
+}
+
+// Options are what a Door works with.
+type Options struct {
+	Fetcher     Opener
+	Credentials Credentials           // nil = none
+	Unpacker    Unpacker              // nil = package layer
+	Metrics     prometheus.Registerer // nil = not counted
 }
 
 // New opens the snapshots under cfg.Root and removes what a crash left behind. One
 // process at a time uses them. The caller calls Close.
-func New(ctx context.Context, cfg Config) (*Door, error) {
-	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+func New(ctx context.Context, cfg Config, o Options) (*Door, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
 	}
-	meta, err := openMeta(cfg.Root)
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+	if o.Unpacker == nil {
+		o.Unpacker = layers{}
 	}
-	options := []overlay.Opt{overlay.WithMetaStore(meta), overlay.AsynchronousRemove}
-	if ok, err := overlayutils.SupportsIDMappedMounts(); err == nil && ok {
-		options = append(options, overlay.WithRemapIDs)
+	d := &Door{cfg: cfg, unpacker: o.Unpacker}
+	var err error
+	if d.metrics, err = newMetrics(o.Metrics); err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
 	}
-	below, err := overlay.NewSnapshotter(cfg.Root, options...)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", cfg.Root, err), meta.Close())
+	if err := d.open(ctx); err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", cfg.Root, err)
 	}
-	d := &Door{Snapshotter: below, cfg: cfg, meta: meta}
-	if err := d.Cleanup(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", cfg.Root, err), below.Close())
-	}
+	d.stager = newStager(&library{opener: o.Fetcher, credentials: o.Credentials}, o.Unpacker, d.shelf, cfg)
 	return d, nil
 }
 
-// Prepare implements snapshots.Snapshotter.
-func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
-	return d.Snapshotter.Prepare(ctx, key, parent, opts...)
+// open opens metadata and overlay snapshotter, and brings the disk in order.
+func (d *Door) open(ctx context.Context) (err error) {
+	if err := os.MkdirAll(d.cfg.Root, 0o700); err != nil {
+		return err
+	}
+	if d.shelf, err = openShelf(d.cfg.Root); err != nil {
+		return err
+	}
+	// As containerd's overlayfs plugin does by default.
+	options := []overlay.Opt{overlay.WithMetaStore(d.shelf.meta), overlay.AsynchronousRemove}
+	if ok, err := overlayutils.SupportsIDMappedMounts(); err == nil && ok {
+		options = append(options, overlay.WithRemapIDs)
+	}
+	if d.Snapshotter, err = overlay.NewSnapshotter(d.cfg.Root, options...); err != nil {
+		return errors.Join(err, d.shelf.meta.Close())
+	}
+	if err := errors.Join(d.Cleanup(ctx), d.shelf.wipe()); err != nil {
+		return errors.Join(err, d.Snapshotter.Close())
+	}
+	return nil
+}
+
+// Close ends what is being staged, waits for it and closes the snapshots. It may be
+// called twice.
+func (d *Door) Close() error {
+	d.stager.close()
+	return errors.Join(d.shelf.wipe(), d.Snapshotter.Close())
 }
 
 // Cleanup removes the directories that no snapshot uses any more.
@@ -60,8 +90,5 @@ func (d *Door) Cleanup(ctx context.Context) error {
 	if !ok {
 		return errdefs.ErrNotImplemented
 	}
-	if err := c.Cleanup(ctx); err != nil && !errdefs.IsNotFound(err) { // not found: no snapshot was ever made
-		return err
-	}
-	return nil
+	return c.Cleanup(ctx)
 }

@@ -8,7 +8,6 @@ import (
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"google.golang.org/grpc"
 )
 
@@ -19,12 +18,13 @@ const (
 	drain = 5 * time.Second
 )
 
-// Serve answers containerd's snapshots API on l from s until ctx ends; then it accepts
-// nothing more, lets calls finish for a few seconds, cuts the others and returns nil.
-// It closes l.
-func Serve(ctx context.Context, l net.Listener, s snapshots.Snapshotter) error {
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
-	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(s))
+// Serve answers containerd's snapshots API on l until ctx ends; then it accepts nothing
+// more, gives those who wait for a layer the ordinary mounts, lets calls finish for a
+// few seconds, cuts the others and returns nil. It closes l. The door catches no layer
+// any more after it.
+func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
+	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(d))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	select {
@@ -32,6 +32,7 @@ func Serve(ctx context.Context, l net.Listener, s snapshots.Snapshotter) error {
 		return fmt.Errorf("serve snapshots: %w", err)
 	case <-ctx.Done():
 	}
+	d.stager.stop()
 	cut := time.AfterFunc(drain, server.Stop)
 	defer cut.Stop()
 	server.GracefulStop()

@@ -21,7 +21,7 @@ import (
 func TestContainerdSuite(t *testing.T) {
 	needRoot(t)
 	testsuite.SnapshotterSuite(t, "overlayfs", func(ctx context.Context, root string) (snapshots.Snapshotter, func() error, error) {
-		door, err := New(ctx, testConfig(root))
+		door, err := New(ctx, testConfig(root), Options{})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -51,8 +51,8 @@ func testConfig(dir string) Config {
 	return c
 }
 
-// serveDoor serves s on a socket and returns containerd's client of it.
-func serveDoor(s snapshots.Snapshotter) (_ snapshots.Snapshotter, stop func(), _ error) {
+// serveDoor serves d on a socket and returns containerd's client of it.
+func serveDoor(d *Door) (_ snapshots.Snapshotter, stop func(), _ error) {
 	dir, err := os.MkdirTemp("", "door") // test directories have names too long for a socket
 	if err != nil {
 		return nil, nil, err
@@ -70,7 +70,7 @@ func serveDoor(s snapshots.Snapshotter) (_ snapshots.Snapshotter, stop func(), _
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = Serve(ctx, l, s)
+		_ = d.Serve(ctx, l)
 	}()
 	return proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), "darter"), func() {
 		conn.Close()

@@ -1,0 +1,110 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/darter-p2p/darter/fetcher"
+)
+
+// Opener gives the bytes of an image; a fetcher.Fetcher is one. Open may be called
+// concurrently; reads of the Body end with ctx.
+type Opener interface {
+	Open(ctx context.Context, c fetcher.Content, r fetcher.Range) (*fetcher.Body, error)
+}
+
+// Credentials knows what this node may show to a registry; a credential.Source is one.
+type Credentials interface {
+	// Authorization returns the value of the header, "" where none is known.
+	Authorization(ctx context.Context, registry, repository string) (string, error)
+}
+
+// library reads images through a node's fetcher.
+type library struct {
+	opener      Opener
+	credentials Credentials // nil = none
+}
+
+// open returns the bytes of a content of an image's repository. Where a credential
+// cannot be had the content is asked for without one.
+func (l *library) open(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) (*fetcher.Body, error) {
+	c := fetcher.Content{Registry: n.registry, Repository: n.repository, Kind: kind, Digest: d, Header: http.Header{}}
+	if kind == fetcher.Manifest {
+		c.Header.Set("Accept", strings.Join([]string{ocispec.MediaTypeImageManifest, images.MediaTypeDockerSchema2Manifest}, ", "))
+	}
+	var unknown error
+	if l.credentials != nil {
+		var value string
+		if value, unknown = l.credentials.Authorization(ctx, n.registry, n.repository); value != "" {
+			c.Header.Set("Authorization", value)
+		}
+	}
+	body, err := l.opener.Open(ctx, c, fetcher.All)
+	if err != nil {
+		return nil, errors.Join(err, unknown)
+	}
+	return body, nil
+}
+
+// document returns a small content whose digest is verified.
+func (l *library) document(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) ([]byte, error) {
+	body, err := l.open(ctx, n, kind, d)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var b bytes.Buffer
+	switch k, err := io.Copy(&b, io.LimitReader(body, maxDocument+1)); {
+	case err != nil:
+		return nil, err
+	case k > maxDocument:
+		return nil, fmt.Errorf("it is longer than %d bytes: %w", maxDocument, errdefs.ErrOutOfRange)
+	case digest.FromBytes(b.Bytes()) != d:
+		return nil, fmt.Errorf("its digest is %s: %w", digest.FromBytes(b.Bytes()), errdefs.ErrDataLoss)
+	}
+	return b.Bytes(), nil
+}
+
+// image reads an image's manifest and config.
+func (l *library) image(ctx context.Context, n imageName) (*image, error) {
+	manifest, err := l.document(ctx, &n, fetcher.Manifest, n.manifest)
+	if err != nil {
+		return nil, fetchFault("read manifest "+n.manifest.String(), noManifest, err)
+	}
+	config, blobs, err := parseManifest(manifest)
+	if err != nil {
+		return nil, because(noManifest, err)
+	}
+	said, err := l.document(ctx, &n, fetcher.Blob, config.Digest)
+	if err != nil {
+		return nil, fetchFault("read config "+config.Digest.String(), noManifest, err)
+	}
+	layers, err := parseConfig(said, blobs)
+	if err != nil {
+		return nil, because(noManifest, err)
+	}
+	return &image{name: n, layers: layers}, nil
+}
+
+// layer opens the compressed bytes of a layer. An empty one is not asked for: no
+// registry and no piece has a byte of it.
+func (l *library) layer(ctx context.Context, n *imageName, blob ocispec.Descriptor) (io.ReadCloser, error) {
+	if blob.Digest == digest.FromString("") {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	body, err := l.open(ctx, n, fetcher.Blob, blob.Digest)
+	if err != nil {
+		return nil, fetchFault("fetch layer "+blob.Digest.String(), notFetched, err)
+	}
+	return body, nil
+}
