@@ -1,0 +1,110 @@
+package dropin
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/platforms"
+)
+
+var update = flag.Bool("update", false, "write the drop-ins of testdata/cases again")
+
+// TestCompute compares the drop-ins for real configurations: each case has the
+// files, what containerd (2.4.2, or Debian's 1.6.20) made of them, and the drop-in.
+func TestCompute(t *testing.T) {
+	cases, err := filepath.Glob("testdata/cases/*/config.toml")
+	if err != nil || len(cases) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, main := range cases {
+		dir := filepath.Dir(main)
+		for suffix, cri := range map[string]bool{"": false, "-cri": true} {
+			t.Run(filepath.Base(dir)+suffix, func(t *testing.T) {
+				dump, err := os.ReadFile(filepath.Join(dir, "dump.toml"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				base, err := ParseMerged(dump)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all, err := view{}.sources(main)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := Default()
+				o.CRI, o.RemapIDs = cri, true
+				c, err := compute(base, all, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := c.text()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := strings.ReplaceAll(string(text), platforms.Format(platforms.DefaultSpec()), "linux/amd64")
+				got = strings.TrimPrefix(got, header)
+				for _, n := range c.notes {
+					got += "\n# " + n + "\n"
+				}
+				golden := filepath.Join(dir, "want"+suffix+".toml")
+				if *update {
+					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(golden)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != string(want) {
+					t.Errorf("the drop-in is not %s:\n%s", golden, diff(golden, want, []byte(got)))
+				}
+			})
+		}
+	}
+}
+
+func TestLocalPull(t *testing.T) {
+	for _, test := range []struct{ name, cri, want string }{
+		{"transfer", "use_local_image_pull = false\nmax_concurrent_downloads = 3\ndisable_snapshot_annotations = true", ""},
+		{"said", "use_local_image_pull = true", "use_local_image_pull = true"},
+		{"downloads", "use_local_image_pull = false\nmax_concurrent_downloads = 4", "max_concurrent_downloads = 4"},
+		{"discard", "use_local_image_pull = false\ndiscard_unpacked_layers = true", "discard_unpacked_layers = true"},
+		{"annotations", "use_local_image_pull = false\ndisable_snapshot_annotations = false", "disable_snapshot_annotations = false"},
+		{"old keys", "use_local_image_pull = false\nregistry.configs.\"a.b\".auth.username = 'x'", "registry.configs is set"},
+		{"before 2.1", "snapshotter = 'overlayfs'", "this version always does"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m, err := ParseMerged([]byte("version = 3\n[plugins.'io.containerd.cri.v1.images']\n" + test.cri))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, local := m.CRILocalPull(); got != test.want || local != (test.want != "") {
+				t.Errorf("reason %q, %t, want %q", got, local, test.want)
+			}
+		})
+	}
+}
+
+func FuzzParseMerged(f *testing.F) {
+	f.Add([]byte("version = 4\n[plugins.'io.containerd.transfer.v1.local']\nunpack_config = [{snapshotter='x'}, 3]"))
+	f.Add([]byte("version = 2\nplugins = 7\n[proxy_plugins.darter.exports]\na = 1"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := ParseMerged(data)
+		if err != nil {
+			return
+		}
+		all := []source{{"/etc/containerd/config.toml", data, m.tree}}
+		c, err := compute(m, all, Default())
+		if err != nil {
+			return
+		}
+		if _, err := c.text(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
