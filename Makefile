@@ -13,8 +13,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS := integration/tools
 CHECK_TOOLS := golangci-lint buf protoc-gen-go protoc-gen-go-grpc
 TEST_TOOLS := containerd crane crictl nerdctl
-# What tests and demo need from Debian. gcc is for the race detector.
-DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry docker.io
+# What tests and demo need from Debian. gcc is for the race detector; docker.io brings containerd 1.6, too.
+DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry docker.io busybox-static
 
 # with_tools builds tools and puts their folders in front of PATH, for the rest of the recipe line.
 with_tools = DARTER_TOOLS_PATH=$$($(TOOLS)/build.sh $(1) | paste -sd:) && \
@@ -123,6 +123,12 @@ stress: ## tests of PKG=./... again and again, STRESS_COUNT=20 times, with the r
 bench-swarm: build ## a swarm against its bound and curl: N=8 RATE=200mbit SIZE=256MiB LAYERS=1 MTU=9000 RUNS=3
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@go build -o bin/bench/ ./integration/bench/swarm && DARTER_BIN=bin bin/bench/swarm
+
+# The figures of a pull on one node: integration/bench/pull/DESIGN.md.
+.PHONY: bench-pull
+bench-pull: build ## a cold pull by containerd, mirror and snapshot door: RATE=1gbit FORMAT=gzip RUNS=3
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@$(call with_tools,containerd) && go build -o bin/bench/ ./integration/bench/pull && DARTER_BIN=bin bin/bench/pull
 
 # bench-% runs the benchmarks whose name matches, bench-. all of them.
 bench-%: ## benchmarks whose name matches %

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/darter-p2p/darter/integration/bench/cputime"
+	"github.com/darter-p2p/darter/integration/bench/memory"
 	"github.com/darter-p2p/darter/integration/bench/profile"
 	"github.com/darter-p2p/darter/integration/lab"
 )
@@ -243,7 +244,7 @@ func (s *stage) describe(ctx context.Context, r *runReport) error {
 		}
 		into.Uploaded = status.Uploaded
 		into.FromPeers, into.FromSeed, into.FromOrigin = status.Bytes.FromPeers, status.Bytes.FromSeed, status.Bytes.FromOrigin
-		if into.RSSMax, err = peakRSS(d.Pid()); err != nil {
+		if into.RSSMax, err = memory.Peak(d.Pid()); err != nil {
 			return err
 		}
 		r.RSSMax = max(r.RSSMax, into.RSSMax)

@@ -1,4 +1,5 @@
-package main
+// Package memory reads how much memory processes have used.
+package memory
 
 import (
 	"fmt"
@@ -7,17 +8,17 @@ import (
 	"strings"
 )
 
-// peakRSS is the most memory that a process has had resident, in bytes.
-func peakRSS(pid int) (int64, error) {
+// Peak is the most memory that a process has had resident, in bytes.
+func Peak(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	return parsePeakRSS(string(status))
+	return parsePeak(string(status))
 }
 
-// parsePeakRSS reads VmHWM of /proc/<pid>/status.
-func parsePeakRSS(status string) (int64, error) {
+// parsePeak reads VmHWM of /proc/<pid>/status.
+func parsePeak(status string) (int64, error) {
 	for line := range strings.Lines(status) {
 		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
