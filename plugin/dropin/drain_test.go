@@ -25,11 +25,6 @@ import (
 // daemon is a containerd with an image in darter in namespace k8s.io, nothing of
 // darter's in default, and a container in odd.
 type daemon struct {
-	namespaces.UnimplementedNamespacesServer
-	snapshots.UnimplementedSnapshotsServer
-	containers.UnimplementedContainersServer
-	contents.UnimplementedContentServer
-	images.UnimplementedImagesServer
 	without bool // darter's plugin
 }
 
@@ -38,13 +33,16 @@ func namespace(ctx context.Context) string {
 	return strings.Join(md.Get("containerd-namespace"), ",")
 }
 
-type namespaceService struct{ *daemon }
+type namespaceService struct{ namespaces.UnimplementedNamespacesServer }
 
 func (namespaceService) List(context.Context, *namespaces.ListNamespacesRequest) (*namespaces.ListNamespacesResponse, error) {
 	return &namespaces.ListNamespacesResponse{Namespaces: []*namespaces.Namespace{{Name: "default"}, {Name: "k8s.io"}, {Name: "odd"}}}, nil
 }
 
-type snapshotService struct{ *daemon }
+type snapshotService struct {
+	snapshots.UnimplementedSnapshotsServer
+	*daemon
+}
 
 func (s snapshotService) List(r *snapshots.ListSnapshotsRequest, stream snapshots.Snapshots_ListServer) error {
 	if r.Snapshotter != Snapshotter || s.without {
@@ -56,7 +54,7 @@ func (s snapshotService) List(r *snapshots.ListSnapshotsRequest, stream snapshot
 	return stream.Send(&snapshots.ListSnapshotsResponse{Info: []*snapshots.Info{{Name: "a"}, {Name: "b"}}})
 }
 
-type containerService struct{ *daemon }
+type containerService struct{ containers.UnimplementedContainersServer }
 
 func (containerService) List(ctx context.Context, _ *containers.ListContainersRequest) (*containers.ListContainersResponse, error) {
 	list := []*containers.Container{{ID: "plain", Snapshotter: "overlayfs"}}
@@ -66,7 +64,7 @@ func (containerService) List(ctx context.Context, _ *containers.ListContainersRe
 	return &containers.ListContainersResponse{Containers: list}, nil
 }
 
-type contentService struct{ *daemon }
+type contentService struct{ contents.UnimplementedContentServer }
 
 func (contentService) List(_ *contents.ListContentRequest, stream contents.Content_ListServer) error {
 	if namespace(stream.Context()) != "k8s.io" {
@@ -80,7 +78,7 @@ func (contentService) List(_ *contents.ListContentRequest, stream contents.Conte
 	}})
 }
 
-type imageService struct{ *daemon }
+type imageService struct{ images.UnimplementedImagesServer }
 
 func (imageService) List(context.Context, *images.ListImagesRequest) (*images.ListImagesResponse, error) {
 	return &images.ListImagesResponse{Images: []*images.Image{
@@ -96,11 +94,11 @@ func (d *daemon) serve(t *testing.T) string {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer()
-	namespaces.RegisterNamespacesServer(s, namespaceService{d})
-	snapshots.RegisterSnapshotsServer(s, snapshotService{d})
-	containers.RegisterContainersServer(s, containerService{d})
-	contents.RegisterContentServer(s, contentService{d})
-	images.RegisterImagesServer(s, imageService{d})
+	namespaces.RegisterNamespacesServer(s, namespaceService{})
+	snapshots.RegisterSnapshotsServer(s, snapshotService{daemon: d})
+	containers.RegisterContainersServer(s, containerService{})
+	contents.RegisterContentServer(s, contentService{})
+	images.RegisterImagesServer(s, imageService{})
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
