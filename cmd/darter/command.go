@@ -38,7 +38,7 @@ not answer; 4 there is no such task, image or file. get has more.`,
 		return fmt.Errorf("%w (see %s --help): %w", err, c.CommandPath(), errdefs.ErrInvalidArgument)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand())
+	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand(), initCommand(), doctorCommand())
 	return root
 }
 

@@ -33,7 +33,9 @@ func namespace(ctx context.Context) string {
 	return strings.Join(md.Get("containerd-namespace"), ",")
 }
 
-type namespaceService struct{ namespaces.UnimplementedNamespacesServer }
+type namespaceService struct {
+	namespaces.UnimplementedNamespacesServer
+}
 
 func (namespaceService) List(context.Context, *namespaces.ListNamespacesRequest) (*namespaces.ListNamespacesResponse, error) {
 	return &namespaces.ListNamespacesResponse{Namespaces: []*namespaces.Namespace{{Name: "default"}, {Name: "k8s.io"}, {Name: "odd"}}}, nil
@@ -54,7 +56,9 @@ func (s snapshotService) List(r *snapshots.ListSnapshotsRequest, stream snapshot
 	return stream.Send(&snapshots.ListSnapshotsResponse{Info: []*snapshots.Info{{Name: "a"}, {Name: "b"}}})
 }
 
-type containerService struct{ containers.UnimplementedContainersServer }
+type containerService struct {
+	containers.UnimplementedContainersServer
+}
 
 func (containerService) List(ctx context.Context, _ *containers.ListContainersRequest) (*containers.ListContainersResponse, error) {
 	list := []*containers.Container{{ID: "plain", Snapshotter: "overlayfs"}}
@@ -64,7 +68,9 @@ func (containerService) List(ctx context.Context, _ *containers.ListContainersRe
 	return &containers.ListContainersResponse{Containers: list}, nil
 }
 
-type contentService struct{ contents.UnimplementedContentServer }
+type contentService struct {
+	contents.UnimplementedContentServer
+}
 
 func (contentService) List(_ *contents.ListContentRequest, stream contents.Content_ListServer) error {
 	if namespace(stream.Context()) != "k8s.io" {
@@ -78,7 +84,9 @@ func (contentService) List(_ *contents.ListContentRequest, stream contents.Conte
 	}})
 }
 
-type imageService struct{ images.UnimplementedImagesServer }
+type imageService struct {
+	images.UnimplementedImagesServer
+}
 
 func (imageService) List(context.Context, *images.ListImagesRequest) (*images.ListImagesResponse, error) {
 	return &images.ListImagesResponse{Images: []*images.Image{
@@ -103,7 +111,9 @@ func (d *daemon) serve(t *testing.T) string {
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
 		s.Stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	return socket
 }

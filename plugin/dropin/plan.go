@@ -149,14 +149,14 @@ func place(main string, text []byte) (path string, after []byte, err error) {
 // resolved follows symbolic links, so that a file and not a link to it is replaced.
 // What does not exist is returned as it is.
 func resolved(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return path, nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("follow %s: %w", path, err)
 	}
-	return real, nil
+	return target, nil
 }
 
 // prove reports what the result of the merge has not that it should have, or has
