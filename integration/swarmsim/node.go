@@ -26,6 +26,7 @@ type node struct {
 	maxUploads int           // more pieces than that are not sent at a time
 	stallAt    time.Duration // phase of its stalls
 	ledger     *upload.Ledger
+	line       upload.Line
 	have       *p2p.PieceSet // nil until the geometry is known
 	known      *p2p.PieceSet // pieces whose digest it has
 
@@ -61,6 +62,7 @@ type neighbour struct {
 	heard   bool          // it said so at all
 	serving *flow         // the piece on its way to it
 	asked   request       // what serving answers
+	began   time.Duration // when serving did
 	queue   []request     // what it asked after that
 }
 
@@ -118,6 +120,7 @@ func (s *Sim) hold(n *node, p p2p.Piece) {
 	}
 	n.core.Read(s.task, 1, n.readPiece, p2p.Piece(s.geometry.Pieces()), p2p.Window)
 	n.pending = append(n.pending, p)
+	s.call(n)
 	if !n.flushing {
 		n.flushing = true
 		s.at(max(s.now, n.flushed+s.haveDelay), event{kind: evFlush, node: n.id})

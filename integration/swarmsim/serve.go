@@ -2,6 +2,7 @@ package swarmsim
 
 import (
 	"github.com/darter-p2p/darter/p2p/download"
+	"github.com/darter-p2p/darter/p2p/upload"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
 
@@ -14,6 +15,11 @@ func (s *Sim) asked(n *node, r request) {
 		}
 		return
 	}
+	if r.any {
+		n.line.Wait(upload.Waiter{Host: l.node.host.ID, Request: uint32(r.id)})
+		s.call(n)
+		return
+	}
 	if l.serving != nil {
 		l.queue = append(l.queue, r)
 		return
@@ -23,14 +29,6 @@ func (s *Sim) asked(n *node, r request) {
 
 // serve answers a request: with the piece's bytes, or with the reason why not.
 func (s *Sim) serve(n *node, l *neighbour, r request) {
-	if r.any {
-		p, ok := n.ledger.Fresh(n.have, l.set)
-		if !ok {
-			s.refuse(n, r, download.NoFresh)
-			return
-		}
-		r.piece = p
-	}
 	if !n.have.Has(r.piece) {
 		s.refuse(n, r, download.NotHeld)
 		return
@@ -40,10 +38,59 @@ func (s *Sim) serve(n *node, l *neighbour, r request) {
 		s.tellFree(n)
 		return
 	}
+	s.transfer(n, l, r)
+}
+
+// call gives the fresh pieces that n holds to those who wait for them, as long as there
+// are slots; when there will be no more, it says so.
+func (s *Sim) call(n *node) {
+	for n.line.Len() > 0 {
+		w, ok := n.line.Call(func(w upload.Waiter) bool {
+			l := n.link(s.byHost[w.Host])
+			if l == nil || !l.node.alive {
+				return true
+			}
+			if _, ok := n.ledger.Fresh(n.have, l.set); !ok {
+				return n.have.Full()
+			}
+			return l.serving == nil && n.slots.Free() > 0
+		})
+		if !ok {
+			return
+		}
+		n.line.Answer(w)
+		l := n.link(s.byHost[w.Host])
+		if l == nil || !l.node.alive {
+			continue
+		}
+		r := request{id: download.RequestID(w.Request), from: l.node.id, any: true}
+		if r.piece, ok = n.ledger.Fresh(n.have, l.set); !ok {
+			n.line.Missed(w.Host)
+			s.refuse(n, r, download.NoFresh)
+			continue
+		}
+		n.slots.Grant()
+		s.transfer(n, l, r)
+	}
+}
+
+// leave takes what to asked for of n's line.
+func leave(n, to *node) {
+	for {
+		w, ok := n.line.Call(func(w upload.Waiter) bool { return w.Host == to.host.ID })
+		if !ok {
+			return
+		}
+		n.line.Leave(w)
+	}
+}
+
+// transfer begins the transfer of a piece for which a slot is taken.
+func (s *Sim) transfer(n *node, l *neighbour, r request) {
 	n.ledger.Sent(r.piece)
 	l.node.core.Began(s.clock(), r.id, r.piece)
 	f, changed := s.net.start(s.now, n.id, l.node.id, s.geometry.Length(r.piece))
-	l.serving, l.asked = f, r
+	l.serving, l.asked, l.began = f, r, s.now
 	s.plan(changed)
 	if active := n.slots.Active(); active > n.maxUploads {
 		s.fail("node %s sends %d pieces at a time", n.host.ID, active)
@@ -72,6 +119,9 @@ func (s *Sim) arrived(n *node, f *flow) {
 		s.fail("node %s sent piece %d, which it does not hold", from.host.ID, r.piece)
 	}
 	from.sent += bytes
+	if r.any {
+		from.line.Took(n.host.ID, s.now-l.began)
+	}
 	switch {
 	case from.liar:
 		n.core.Refused(s.clock(), r.id, download.Broken)
@@ -105,6 +155,7 @@ func (s *Sim) stop(from *node, l *neighbour, whole bool) {
 		return
 	}
 	from.slots.Release(l.node.host.ID)
+	s.call(from)
 	s.tellFree(from)
 	for l.serving == nil && len(l.queue) > 0 {
 		r := l.queue[0]

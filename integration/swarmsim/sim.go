@@ -110,12 +110,13 @@ func newSim(sc *scenario, seed uint64) *Sim {
 	}
 	s.net = newLinks(sc.seeds + sc.nodes)
 	cfg := download.Default()
-	s.maxOutstanding = (cfg.Slots+2)*cfg.Depth + 8
+	s.maxOutstanding = (cfg.Slots+2)*cfg.Depth + 8 + sc.seeds*cfg.Depth
 	for i := range sc.seeds + sc.nodes {
 		n := &node{id: int32(i), alive: true, named: map[int32]bool{}, banned: map[int32]bool{}}
-		up := upload.Default()
 		n.host = p2p.Host{ID: p2p.HostID(fmt.Sprintf("node%d", i-sc.seeds+1))}
+		up := upload.Default()
 		if i < sc.seeds {
+			up = upload.DefaultSeed()
 			n.host = p2p.Host{ID: p2p.HostID(fmt.Sprintf("seed%d", i+1)), Seed: true}
 		}
 		n.stallAt = time.Duration(s.rng.Int64N(int64(max(1, sc.stallEvery))))
@@ -295,6 +296,8 @@ func (s *Sim) drop(n, from *node) {
 	if n.link(from.id) == nil {
 		return
 	}
+	leave(n, from)
+	leave(from, n)
 	s.abandon(n, from.id)
 	s.abandon(from, n.id)
 	n.unlink(from.id)

@@ -11,7 +11,8 @@ type Config struct {
 	// upload slots starves its neighbours.
 	Slots int
 	// Depth is how many requests are outstanding at one neighbour: one that is being
-	// answered, and those that hide the round trip.
+	// answered, and those that hide the round trip. As many stand at a seed for fresh
+	// pieces.
 	Depth int
 	// BusyFor is the longest that a neighbour that answered busy is left alone unless it
 	// says that it is free. It is left alone for busyPieces piece times.
@@ -41,7 +42,7 @@ type Config struct {
 // their bounds.
 func Default() Config {
 	return Config{
-		Slots: 2, Depth: 2, BusyFor: time.Second,
+		Slots: 3, Depth: 2, BusyFor: time.Second,
 		LateFactor: 6, LateMin: 200 * time.Millisecond, StallAfter: 10 * time.Second,
 		Endgame: 4, RepeatAfter: 5 * time.Millisecond, Patience: 500 * time.Millisecond,
 	}

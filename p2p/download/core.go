@@ -157,6 +157,9 @@ func (c *Core) NeighbourGone(id p2p.TaskID, from p2p.HostID) {
 			c.finish(r)
 		}
 	}
+	for len(p.standing) > 0 {
+		c.finish(p.standing[0])
+	}
 	t.avail.Add(p.set, -p.weight())
 	t.peers = slices.DeleteFunc(t.peers, func(q *peer) bool { return q == p })
 	delete(t.byHost, from)
@@ -190,7 +193,13 @@ func (c *Core) Began(now time.Time, id RequestID, piece p2p.Piece) {
 	if r.known {
 		return
 	}
-	r.known, r.Piece = true, piece
+	h := r.peer.host
+	r.peer.unstand(r)
+	if len(h.requests) == 0 {
+		c.busy = append(c.busy, h)
+	}
+	h.requests = slices.Insert(h.requests, 0, r)
+	r.known, r.Piece, r.since = true, piece, now
 	r.peer.task.open.Remove(piece)
 }
 
@@ -246,6 +255,7 @@ func (c *Core) Refused(now time.Time, id RequestID, why Refusal) {
 		h.freed = 0
 		h.busyUntil = now.Add(c.busyFor(r.peer.task))
 	case NotHeld:
+		r.peer.noFresh = r.peer.noFresh || !r.known
 		if r.known && r.peer.set.Remove(r.Piece) && !r.peer.seed {
 			r.peer.task.avail[r.Piece]--
 		}
@@ -264,15 +274,17 @@ func (c *Core) Outstanding() int { return len(c.reqs) }
 // finish forgets a request, and opens its piece again unless it is held or asked elsewhere.
 func (c *Core) finish(r *request) {
 	delete(c.reqs, r.ID)
+	if !r.known {
+		r.peer.unstand(r)
+		return
+	}
 	h, t := r.peer.host, r.peer.task
 	h.requests = slices.DeleteFunc(h.requests, func(q *request) bool { return q == r })
 	if len(h.requests) == 0 {
 		h.late = false
 		c.busy = slices.DeleteFunc(c.busy, func(b *host) bool { return b == h })
 	}
-	if r.known {
-		t.reopen(r.Piece, c.asked(t, r.Piece))
-	}
+	t.reopen(r.Piece, c.asked(t, r.Piece))
 }
 
 // asked reports whether a piece is on its way from a host that is not late.
@@ -282,7 +294,7 @@ func (c *Core) asked(t *task, piece p2p.Piece) bool {
 			continue
 		}
 		for _, r := range h.requests {
-			if r.known && r.peer.task == t && r.Piece == piece {
+			if r.peer.task == t && r.Piece == piece {
 				return true
 			}
 		}

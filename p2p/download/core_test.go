@@ -101,19 +101,59 @@ func TestNoFreshSeedIsAskedAgainAfterNews(t *testing.T) {
 	b := newBench(t, 8)
 	b.neighbour(b.task, "seed", true, 0)
 	b.neighbour(b.task, "other", false, 7) // may yet get what the seed sent
-	var fresh Ask
-	for _, a := range b.poll(2) {
+	for _, a := range b.poll(3) {          // two stand at the seed
 		if a.Any {
-			fresh = a
+			b.Refused(b.now, a.ID, NoFresh)
 		} else {
 			b.Refused(b.now, a.ID, Busy)
 		}
 	}
-	b.Refused(b.now, fresh.ID, NoFresh)
 	b.poll(0)
 	b.Have(b.task, "seed", 1)
-	if a := b.poll(1)[0]; !a.Any || a.Host != "seed" {
-		t.Errorf("asked %+v, want a fresh piece of the seed", a)
+	for _, a := range b.poll(2) {
+		if !a.Any || a.Host != "seed" {
+			t.Errorf("asked %+v, want a fresh piece of the seed", a)
+		}
+	}
+}
+
+// What stands at a seed takes no slot, is never late, and is asked for again when it came.
+func TestStandingRequests(t *testing.T) {
+	b := newBench(t, 64)
+	b.neighbour(b.task, "seed", true, 0)
+	standing := b.poll(2)
+	for _, h := range []p2p.HostID{"x", "y", "z", "u"} {
+		b.neighbour(b.task, h, false)
+	}
+	asks := b.poll(6) // three streams and one queued in each
+	for _, a := range asks {
+		b.arrive(a, 40*ms)
+	}
+	b.now = b.now.Add(Default().StallAfter / 2)
+	if out := b.Poll(b.now); len(out.Abandon) != 0 {
+		t.Errorf("abandoned %v, which only had nothing fresh", out.Abandon)
+	}
+	b.Began(b.now, standing[0].ID, 50)
+	b.Arrived(b.now.Add(ms), standing[0].ID)
+	again := false
+	for _, a := range b.Poll(b.now.Add(ms)).Asks {
+		again = again || a.Any && a.Host == "seed"
+	}
+	if !again {
+		t.Error("no request stands at the seed in place of the one that was answered")
+	}
+}
+
+// A seed's choice may be a piece that nobody wants here.
+func TestNothingStandsForAPartOfATask(t *testing.T) {
+	b := newBench(t, 8)
+	id := p2p.TaskOfURL("part", "", "")
+	b.Add(id, p2p.Geometry{Size: 8 << 20, PieceLength: 1 << 20}, p2p.NewPieceSet(8))
+	b.Known(id, 0, 8)
+	b.Want(id, 2, 3)
+	b.neighbour(id, "seed", true)
+	if a := b.poll(1)[0]; a.Any || a.Piece != 2 {
+		t.Errorf("asked %+v, want piece 2", a)
 	}
 }
 
@@ -121,7 +161,7 @@ func TestSeedRepeatsOnlyAfterAWait(t *testing.T) {
 	b := newBench(t, 4)
 	b.neighbour(b.task, "seed", true)
 	b.neighbour(b.task, "other", false, 3)
-	for _, a := range b.poll(2) {
+	for _, a := range b.poll(3) {
 		why := Busy
 		if a.Any {
 			why = NoFresh
@@ -227,10 +267,10 @@ func TestWaitingReaderIsNotStarved(t *testing.T) {
 
 func TestUrgentPieceComesFirst(t *testing.T) {
 	b := newBench(t, 64)
-	for _, h := range []p2p.HostID{"x", "y", "z"} {
+	for _, h := range []p2p.HostID{"x", "y", "z", "u"} {
 		b.neighbour(b.task, h, false)
 	}
-	b.poll(4) // two streams and one queued in each
+	b.poll(6) // three streams and one queued in each
 	b.Read(b.task, 1, 40, 41, p2p.Urgent)
 	if a := b.Poll(b.now).Asks[0]; a.Piece != 40 || a.Class != p2p.Urgent {
 		t.Errorf("asked %+v, want piece 40, urgent, although no slot is free", a)

@@ -14,6 +14,7 @@ func (c *Core) Poll(now time.Time) Output {
 	c.findLate(now)
 	c.askUrgent(now)
 	c.askWaiting(now)
+	c.stand(now)
 	c.deepen(now)
 	c.spread(now)
 	out := c.out
@@ -36,9 +37,7 @@ func (c *Core) findLate(now time.Time) {
 		if !h.late && took > c.lateAfter(r) {
 			h.late, h.slow = true, true
 			for _, q := range h.requests {
-				if q.known {
-					q.peer.task.reopen(q.Piece, false)
-				}
+				q.peer.task.reopen(q.Piece, false)
 			}
 		}
 	}
@@ -47,7 +46,7 @@ func (c *Core) findLate(now time.Time) {
 // held reports whether everything asked of h came from elsewhere meanwhile.
 func (c *Core) held(h *host) bool {
 	for _, r := range h.requests {
-		if !r.known || !r.peer.task.have.Has(r.Piece) {
+		if !r.peer.task.have.Has(r.Piece) {
 			return false
 		}
 	}
@@ -72,6 +71,13 @@ func (c *Core) abandon(now time.Time, h *host) {
 	h.busyUntil = now.Add(10 * c.cfg.BusyFor)
 	for len(h.requests) > 0 {
 		c.finish(h.requests[len(h.requests)-1])
+	}
+	for _, t := range c.order {
+		if p := t.byHost[h.id]; p != nil {
+			for len(p.standing) > 0 {
+				c.finish(p.standing[0])
+			}
+		}
 	}
 	c.out.Abandon = append(c.out.Abandon, h.id)
 }
@@ -143,7 +149,7 @@ func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
 // round trip lies between two pieces.
 func (c *Core) deepen(now time.Time) {
 	for _, h := range c.busy {
-		if h.late || !h.requests[0].known || now.Before(h.busyUntil) {
+		if h.late || now.Before(h.busyUntil) {
 			continue
 		}
 		for len(h.requests) < c.cfg.Depth && c.askHost(now, h) {
@@ -164,10 +170,11 @@ func (c *Core) askHost(now time.Time, h *host) bool {
 	return false
 }
 
-// askPeer asks p for the next piece by the policy; a seed chooses itself.
+// askPeer asks p for the next piece by the policy. A seed's repeats are for when there
+// is nobody else.
 func (c *Core) askPeer(now time.Time, p *peer) bool {
 	if p.seed {
-		return c.askFresh(now, p)
+		return false
 	}
 	piece, ok := c.pick(p)
 	if ok {
@@ -176,12 +183,24 @@ func (c *Core) askPeer(now time.Time, p *peer) bool {
 	return ok
 }
 
-func (c *Core) askFresh(now time.Time, p *peer) bool {
-	if p.noFresh || !picker.Any(p.task.open, p.set) {
-		return false
+// stand keeps requests for fresh pieces at the seeds: a seed that has one answers at
+// once, without the round trip of a have and a request, and chooses whom.
+func (c *Core) stand(now time.Time) {
+	for _, t := range c.order {
+		if !t.lacksFresh() {
+			continue
+		}
+		for _, p := range t.peers {
+			for c.mayStand(now, p) {
+				c.ask(now, p, 0, true, p2p.Window)
+			}
+		}
 	}
-	c.ask(now, p, 0, true, p2p.Window)
-	return true
+}
+
+// mayStand reports whether one more request for fresh pieces may be left at p.
+func (c *Core) mayStand(now time.Time, p *peer) bool {
+	return p.seed && !p.noFresh && len(p.standing) < c.cfg.Depth && !now.Before(p.host.busyUntil)
 }
 
 func (c *Core) pick(p *peer) (p2p.Piece, bool) {
@@ -222,15 +241,10 @@ func (c *Core) room() bool {
 	return n < c.cfg.Slots
 }
 
-// askAnybody starts a stream for t: with a seed for a fresh piece, for what a seed
-// does not send now the whole swarm lacks later; else with a neighbour that holds an
-// open piece; else, when that has been all there is for a while, with a seed for a
-// piece that it sent to somebody before.
+// askAnybody starts a stream for t: with a neighbour that holds an open piece; else,
+// when that has been all there is for a while, with a seed for a piece that it sent to
+// somebody before.
 func (c *Core) askAnybody(now time.Time, t *task) bool {
-	if p := c.choose(t, func(p *peer) bool { return p.seed && !p.noFresh && c.ready(now, p) && picker.Any(t.open, p.set) }); p != nil {
-		t.idle = time.Time{}
-		return c.askFresh(now, p)
-	}
 	for _, slow := range [...]bool{false, true} {
 		if p := c.choose(t, func(p *peer) bool {
 			return !p.seed && p.host.slow == slow && c.ready(now, p) && picker.Any(t.open, p.set)
@@ -246,7 +260,8 @@ func (c *Core) askAnybody(now time.Time, t *task) bool {
 	if t.idle.IsZero() {
 		t.idle = now
 	}
-	if t.othersLoading() && now.Sub(t.idle) < max(c.cfg.RepeatAfter, 2*c.expect(t)) {
+	mayCome := t.othersLoading() || t.wanted.Full() && !p.noFresh
+	if mayCome && now.Sub(t.idle) < max(c.cfg.RepeatAfter, 2*c.expect(t)) {
 		return false
 	}
 	piece, ok := c.pick(p)
@@ -298,23 +313,40 @@ func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, cl
 		peer: p, known: !seedChooses, since: now,
 	}
 	c.reqs[r.ID] = r
+	c.out.Asks = append(c.out.Asks, r.Ask)
+	if seedChooses {
+		p.standing = append(p.standing, r)
+		return
+	}
 	if len(p.host.requests) == 0 {
 		c.busy = append(c.busy, p.host)
 	}
 	p.host.requests = append(p.host.requests, r)
-	if r.known {
-		p.task.open.Remove(piece)
-	}
-	c.out.Asks = append(c.out.Asks, r.Ask)
+	p.task.open.Remove(piece)
 }
 
 // Hungry reports whether Poll might ask for something: a slot is free or a queue is
 // short. It is cheap, and may be wrong only in saying true.
 func (c *Core) Hungry() bool {
 	for _, h := range c.busy {
-		if !h.late && len(h.requests) < c.cfg.Depth && h.requests[0].known {
+		if !h.late && len(h.requests) < c.cfg.Depth {
 			return true
 		}
 	}
-	return c.room()
+	return c.room() || c.shortStand()
+}
+
+// shortStand reports whether a seed has fewer standing requests than it might.
+func (c *Core) shortStand() bool {
+	for _, t := range c.order {
+		if !t.lacksFresh() {
+			continue
+		}
+		for _, p := range t.peers {
+			if p.seed && !p.noFresh && len(p.standing) < c.cfg.Depth {
+				return true
+			}
+		}
+	}
+	return false
 }

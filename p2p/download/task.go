@@ -34,6 +34,20 @@ type peer struct {
 	set     *p2p.PieceSet
 	seed    bool
 	noFresh bool // a seed that said so, and has got nothing new since
+	// standing is what a seed was asked for and will answer when it has a fresh piece for
+	// this host. It takes no slot before that, and is never late.
+	standing []*request
+}
+
+// unstand takes a request from the standing ones.
+func (p *peer) unstand(r *request) {
+	p.standing = slices.DeleteFunc(p.standing, func(q *request) bool { return q == r })
+}
+
+// lacksFresh reports whether the task could do with a piece of a seed's choice: all is
+// wanted, and something is neither held nor on its way.
+func (t *task) lacksFresh() bool {
+	return t.wanted.Full() && (t.open.Count() > 0 || !t.known.Full())
 }
 
 // weight is what a peer counts for in rarity: a seed holds everything and says nothing.

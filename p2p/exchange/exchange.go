@@ -103,8 +103,9 @@ func (Token) isMessage()    {}
 func (Ping) isMessage()     {}
 func (Pong) isMessage()     {}
 
-// AnyPiece as Request.First leaves the choice to the server: a seed answers with the
-// piece it has sent least of those that the asker lacks.
+// AnyPiece as Request.First leaves the choice to the server: a seed answers with a piece
+// that it sent to nobody yet and the asker lacks, and may take its time over it. Such a
+// request is answered out of turn, and no stall time runs meanwhile.
 const AnyPiece = ^p2p.Piece(0)
 
 // Request asks for a run of pieces of a task. Each piece is answered by a reply of its own.
@@ -142,6 +143,12 @@ type Reply struct {
 // Answer is what a Handler lets be sent: File from Start for Length bytes, or the
 // same bytes from Reader where File is nil. Done is called once, when the bytes are
 // sent or sending failed, with the number sent.
+//
+// With Wait, which is for requests of AnyPiece, nothing is answered yet. Wait is called
+// at once; the again that it is given lets Serve be asked once more, before what came
+// after, and reports false when the request is gone. It may be called at any time, with
+// locks held. Gone is called once if the request is withdrawn or its connection ends
+// before Serve was asked once more.
 type Answer struct {
 	Status Status
 	Piece  p2p.Piece
@@ -150,6 +157,8 @@ type Answer struct {
 	Start  int64 // in the file, in bytes
 	Length int64 // bytes; from Start to the end of the piece
 	Done   func(sent int64, err error)
+	Wait   func(again func() bool)
+	Gone   func()
 }
 
 // Handler is what a node does with what arrives. Methods of different links are
@@ -186,8 +195,8 @@ type Link interface {
 	Close()
 }
 
-// Stream is a data connection to one host. Requests are answered in order; Send and
-// Next may be called concurrently with each other.
+// Stream is a data connection to one host. Requests are answered in order, but for those
+// of AnyPiece; Send and Next may be called concurrently with each other.
 type Stream interface {
 	// Send asks. It returns when the request is written.
 	Send(r Request) error

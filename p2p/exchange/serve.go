@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ const (
 )
 
 // server is the answering end of a data connection. One goroutine reads requests
-// ahead, so that a Cancel finds them; one answers them in order.
+// ahead, so that a Cancel finds them; one answers them in order, but for those that the
+// handler lets wait.
 type server struct {
 	link *link
 	conn net.Conn // what is read and written
@@ -34,13 +36,15 @@ type server struct {
 	mu     sync.Mutex
 	change sync.Cond // of what follows
 	queue  []queued
-	busy   queued // being answered
+	parked []queued // whose answers wait
+	busy   queued   // being answered
 	closed bool
 }
 
 type queued struct {
 	Request
 	cancelled bool
+	gone      func() // its answer waited
 }
 
 // arriveData serves a data connection, of which the magic byte was read. owner is
@@ -153,6 +157,56 @@ func (s *server) withdraw(id uint32) {
 			s.queue[i].cancelled = true
 		}
 	}
+	if i := slices.IndexFunc(s.parked, func(q queued) bool { return q.ID == id }); i >= 0 {
+		q := s.parked[i]
+		q.cancelled = true
+		s.queue = append(s.queue, q)
+		s.parked = slices.Delete(s.parked, i, i+1)
+		s.change.Broadcast()
+	}
+}
+
+// maxParked is how many answers of a data connection may wait.
+const maxParked = 64
+
+// park sets a request aside and reports whether there was room for it.
+func (s *server) park(r Request, gone func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.parked) >= maxParked {
+		return false
+	}
+	s.parked = append(s.parked, queued{Request: r, gone: gone})
+	return true
+}
+
+// abandon says of every request whose answer waited that it is gone.
+func (s *server) abandon() {
+	s.mu.Lock()
+	left := append(s.parked, s.queue...)
+	s.parked, s.queue = nil, nil
+	s.mu.Unlock()
+	for _, q := range left {
+		if q.gone != nil {
+			q.gone()
+		}
+	}
+}
+
+// again puts a request that was set aside before all others, and reports whether it was
+// still there.
+func (s *server) again(id uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.parked, func(q queued) bool { return q.ID == id })
+	if s.closed || i < 0 {
+		return false
+	}
+	q := s.parked[i]
+	s.parked = slices.Delete(s.parked, i, i+1)
+	s.queue = slices.Insert(s.queue, 0, q)
+	s.change.Broadcast()
+	return true
 }
 
 // sever ends the connection at once.
@@ -175,6 +229,7 @@ func (s *server) run() {
 	_ = s.answerAll() // what went wrong was said to Done
 	s.sever()
 	reader.Wait()
+	s.abandon()
 }
 
 // read queues requests.
@@ -234,10 +289,15 @@ func (s *server) pop() (Request, error) {
 	return s.busy.Request, nil
 }
 
+// withdrawn reports whether the request that is being answered was withdrawn.
 func (s *server) withdrawn() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy.cancelled
+	q := s.busy
+	s.mu.Unlock()
+	if q.cancelled && q.gone != nil {
+		q.gone()
+	}
+	return q.cancelled
 }
 
 // answerAll answers until the connection ends. It always returns an error.
@@ -266,6 +326,13 @@ func (s *server) answer(r Request) error {
 		return s.out.reply(reply)
 	}
 	a := s.link.x.handler.Serve(s.link.host, r)
+	if a.Wait != nil && r.First == AnyPiece {
+		if s.park(r, a.Gone) {
+			a.Wait(func() bool { return s.again(r.ID) })
+			return nil
+		}
+		a = Answer{Status: StatusBusy}
+	}
 	sent, err := int64(0), checkAnswer(r, a)
 	if err == nil {
 		reply.Status = a.Status
@@ -285,6 +352,8 @@ func (s *server) answer(r Request) error {
 // checkAnswer reports a handler's answer that cannot be sent.
 func checkAnswer(r Request, a Answer) error {
 	switch {
+	case a.Wait != nil:
+		return fmt.Errorf("serve: the answer to a request for piece %d waits: %w", r.First, errdefs.ErrInternal)
 	case a.Status > StatusRefused:
 		return fmt.Errorf("serve: unknown status %d: %w", a.Status, errdefs.ErrInternal)
 	case a.Status != StatusOK:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +30,9 @@ type stream struct {
 	frame   [requestLen]byte
 
 	mu     sync.Mutex
-	due    []due // what was asked and not answered, in order
-	idle   bool  // Next waits and nothing is due
+	due    []due    // what was asked and not answered, in order
+	any    []uint32 // requests of AnyPiece that were not answered
+	idle   bool     // Next waits and nothing is due
 	closed bool
 
 	// Of Next and the body's reader alone.
@@ -145,6 +147,10 @@ func (s *stream) expect(r Request) error {
 	if s.closed {
 		return net.ErrClosed
 	}
+	if r.First == AnyPiece {
+		s.any = append(s.any, r.ID)
+		return nil
+	}
 	s.due = append(s.due, due{id: r.ID, piece: r.First, offset: r.Offset, count: r.Count})
 	if s.idle {
 		s.idle = false
@@ -193,15 +199,20 @@ func (s *stream) armHead() error {
 	return s.conn.SetReadDeadline(s.armed.Add(s.stall))
 }
 
-// match takes a reply off what is due. A reply out of turn is an error.
+// match takes a reply off what is due. A reply out of turn is an error, but for one of
+// AnyPiece.
 func (s *stream) match(r Reply) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if i := slices.Index(s.any, r.ID); i >= 0 && (r.Status != StatusOK || r.Offset == 0) {
+		s.any = slices.Delete(s.any, i, i+1)
+		return nil
+	}
 	if len(s.due) == 0 {
 		return protocolError("reply %d was not asked for", r.ID)
 	}
 	d := &s.due[0]
-	if r.ID != d.id || d.piece != AnyPiece && r.Piece != d.piece || r.Status == StatusOK && r.Offset != d.offset {
+	if r.ID != d.id || r.Piece != d.piece || r.Status == StatusOK && r.Offset != d.offset {
 		return protocolError("reply %d with piece %d+%d, want reply %d with piece %d+%d", r.ID, r.Piece, r.Offset, d.id, d.piece, d.offset)
 	}
 	d.piece++

@@ -312,6 +312,61 @@ func TestALinksEndIsItsStreamsEnd(t *testing.T) {
 	})
 }
 
+// A request of any piece waits while others are answered, and until it is withdrawn.
+func TestAnyPieceWaits(t *testing.T) {
+	overTransports(t, func(t *testing.T, c *cluster) {
+		a, b := c.host("a"), c.host("b")
+		defer a.stop()
+		defer b.stop()
+		var fresh atomic.Bool
+		waiting := make(chan func() bool, 3)
+		gone := make(chan uint32, 1)
+		b.serve = func(_ p2p.HostID, q Request) Answer {
+			if q.First == AnyPiece && !fresh.Load() {
+				return Answer{Wait: func(again func() bool) { waiting <- again }, Gone: func() { gone <- q.ID }}
+			}
+			return Answer{Piece: min(q.First, 41), Reader: bytes.NewReader([]byte("any")), Length: 3}
+		}
+		s := a.stream(t, b)
+		next := func(id uint32, status Status) {
+			t.Helper()
+			r, body, err := s.Next()
+			if err != nil || r.ID != id || r.Status != status {
+				t.Fatalf("%+v, %v, want reply %d with status %d", r, err, id, status)
+			}
+			_, _ = io.Copy(io.Discard, body)
+		}
+		mustSend(t, s, Request{ID: 1, Task: task("a"), First: AnyPiece, Count: 1})
+		mustSend(t, s, Request{ID: 2, Task: task("a"), First: AnyPiece, Count: 1})
+		mustSend(t, s, Request{ID: 3, Task: task("a"), First: 7, Count: 1})
+		next(3, StatusOK)
+		first, second := <-waiting, <-waiting
+		a.live("b").Send(Cancel{ID: 2})
+		next(2, StatusCancelled)
+		if second() {
+			t.Error("a request that was withdrawn waits for its answer")
+		}
+		if id := <-gone; id != 2 {
+			t.Errorf("request %d is gone, want 2", id)
+		}
+		fresh.Store(true)
+		if !first() {
+			t.Error("the connection is gone")
+		}
+		next(1, StatusOK)
+		if first() {
+			t.Error("an answered request waits for its answer")
+		}
+		fresh.Store(false)
+		mustSend(t, s, Request{ID: 4, Task: task("a"), First: AnyPiece, Count: 1})
+		<-waiting
+		_ = s.Close()
+		if id := <-gone; id != 4 {
+			t.Errorf("request %d is gone, want 4", id)
+		}
+	})
+}
+
 type endless struct{}
 
 func (endless) ReadAt(b []byte, _ int64) (int, error) { return len(b), nil }
@@ -331,7 +386,9 @@ func TestRepliesOutOfTurn(t *testing.T) {
 		{"refused", []Reply{{ID: 1, Status: StatusBusy, Piece: 4}, second, {ID: 2, Status: StatusNoFresh, Piece: AnyPiece}}, true},
 		{"skipped", []Reply{second}, false},
 		{"twice", []Reply{first, first}, false},
-		{"another request", []Reply{third}, false},
+		{"any piece out of turn", []Reply{first, third, second}, true},
+		{"any piece twice", []Reply{third, third}, false},
+		{"any piece not from its beginning", []Reply{{ID: 2, Piece: 77, Offset: 1, Length: 1}}, false},
 		{"another offset", []Reply{{ID: 1, Piece: 4, Offset: 0, Length: 1}}, false},
 		{"one too many", []Reply{first, second, third, third}, false},
 	}

@@ -37,12 +37,11 @@ func Default() Config {
 	}
 }
 
-// DefaultSeed returns the settings of a seed: twice a node's upload slots, so that one
-// slow reader does not idle half of its link.
+// DefaultSeed returns the settings of a seed.
 func DefaultSeed() Config {
 	c := Default()
 	c.Seed = true
-	c.Upload.Slots *= 2
+	c.Upload = upload.DefaultSeed()
 	return c
 }
 

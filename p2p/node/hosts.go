@@ -94,6 +94,7 @@ func (n *Node) unlinkLocked(t *task, id p2p.HostID) {
 	n.core.NeighbourGone(t.id, id)
 	t.stats.gone(id, nb)
 	delete(t.neighbours, id)
+	n.refuseFreshLocked(t, id)
 	if h := n.hosts[id]; h != nil {
 		delete(h.tasks, t.id)
 		h.idle = time.Now()

@@ -62,6 +62,7 @@ type Node struct {
 	core      *download.Core
 	slots     *upload.Slots
 	tasks     map[p2p.TaskID]*task
+	lines     []*task // those with requests for fresh pieces, in the order of the first
 	hosts     map[p2p.HostID]*host
 	past      *history
 	readerID  download.ReaderID

@@ -107,6 +107,7 @@ func (n *Node) receiveLeaveLocked(from p2p.HostID, id p2p.TaskID) {
 	}
 	if nb := t.neighbours[from]; nb != nil {
 		nb.told, nb.set = false, nil
+		n.refuseFreshLocked(t, from)
 		n.core.NeighbourGone(id, from)
 	}
 }

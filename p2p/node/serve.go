@@ -5,6 +5,7 @@ import (
 
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
+	"github.com/darter-p2p/darter/p2p/upload"
 )
 
 // Serve answers a neighbour's request for one piece.
@@ -15,22 +16,13 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 	if t == nil || n.closed || t.handle == nil {
 		return exchange.Answer{Status: exchange.StatusRefused}
 	}
-	nb := t.neighbours[from]
-	if nb == nil {
+	if r.First == exchange.AnyPiece {
+		return n.serveFreshLocked(t, upload.Waiter{Host: from, Request: r.ID})
+	}
+	if t.neighbours[from] == nil {
 		return exchange.Answer{Status: exchange.StatusRefused}
 	}
 	piece := r.First
-	if piece == exchange.AnyPiece {
-		asker := nb.set
-		if asker == nil || nb.geometry != t.geometry {
-			asker = p2p.NewPieceSet(t.geometry.Pieces())
-		}
-		fresh, ok := t.ledger.Fresh(t.have, asker)
-		if !ok {
-			return exchange.Answer{Status: exchange.StatusNoFresh}
-		}
-		piece = fresh
-	}
 	if !t.have.Has(piece) || int64(r.Offset) >= t.geometry.Length(piece) {
 		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}
 	}
@@ -38,6 +30,11 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 		n.tellVacantLocked()
 		return exchange.Answer{Status: exchange.StatusBusy, Piece: piece}
 	}
+	return n.sendLocked(t, from, piece, int64(r.Offset))
+}
+
+// sendLocked is the answer that sends a piece, for which a slot is taken.
+func (n *Node) sendLocked(t *task, from p2p.HostID, piece p2p.Piece, offset int64) exchange.Answer {
 	// A handle of its own: the task may be dropped while the piece is on its way.
 	h, err := n.store.Open(t.id)
 	if err != nil {
@@ -49,7 +46,7 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 	t.used = time.Now()
 	return exchange.Answer{
 		Status: exchange.StatusOK, Piece: piece, File: h.File(), Reader: h,
-		Start: t.geometry.Offset(piece) + int64(r.Offset), Length: t.geometry.Length(piece) - int64(r.Offset),
+		Start: t.geometry.Offset(piece) + offset, Length: t.geometry.Length(piece) - offset,
 		Done: func(sent int64, err error) {
 			h.Release()
 			n.served(t, from, piece, sent, err)
@@ -71,6 +68,7 @@ func (n *Node) served(t *task, to p2p.HostID, piece p2p.Piece, sent int64, err e
 		nb.stats.Sent += sent
 	}
 	n.events.Sent(to, sent)
+	n.callLocked()
 	n.tellVacantLocked()
 }
 

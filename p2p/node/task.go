@@ -35,6 +35,7 @@ type task struct {
 	neighbours map[p2p.HostID]*neighbour
 	banned     map[p2p.HostID]string
 	ledger     *upload.Ledger
+	fresh      fresh
 	pending    []p2p.Piece // haves that were not sent yet
 	puller     *puller
 	readers    int
@@ -163,6 +164,7 @@ func (n *Node) dropLocked(t *task) {
 		return
 	}
 	delete(n.tasks, t.id)
+	n.endFreshLocked(t)
 	for id, nb := range t.neighbours {
 		t.stats.gone(id, nb)
 		nb.stats = PeerStats{}
@@ -190,6 +192,7 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 	}
 	t.pending = append(t.pending, p)
 	n.flushSoonLocked()
+	n.callLocked()
 	n.wakeLocked(t)
 	return true
 }

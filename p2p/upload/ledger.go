@@ -30,6 +30,9 @@ func (l *Ledger) Fresh(holds, asker *p2p.PieceSet) (p2p.Piece, bool) {
 	return 0, false
 }
 
+// Distinct returns the number of pieces that were sent at least once.
+func (l *Ledger) Distinct() int { return l.once.Count() }
+
 // Sent counts a piece as sent: when sending begins.
 func (l *Ledger) Sent(p p2p.Piece) {
 	if int(p) >= len(l.sent) {

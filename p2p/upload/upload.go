@@ -24,10 +24,18 @@ type Config struct {
 	Ramp int
 }
 
-// Default returns the limits of a node, and of a seed whose link is like a node's: with
-// more streams its fresh pieces arrive later and together (DESIGN.md of
-// integration/swarmsim has the figures).
-func Default() Config { return Config{Slots: 2, Reserved: 1, Turn: 2, Ramp: 1} }
+// Default returns the limits of a node: as many slots as it downloads from at a time.
+// DESIGN.md of integration/swarmsim has the figures.
+func Default() Config { return Config{Slots: 3, Reserved: 1, Turn: 2, Ramp: 1} }
+
+// DefaultSeed returns the limits of a seed: twice a node's slots. Each of those that it
+// sends to shares its link among the seed and others, so that a seed with the slots of
+// a node could not fill its own.
+func DefaultSeed() Config {
+	c := Default()
+	c.Slots *= 2
+	return c
+}
 
 // Validate reports the first field that is out of range.
 func (c Config) Validate() error {
@@ -105,6 +113,19 @@ func without(hosts []p2p.HostID, h p2p.HostID) []p2p.HostID {
 	}
 	return hosts
 }
+
+// Grant takes a slot for a host that a Line called, and reports whether there was one.
+// Whose turn it is, the Line has decided.
+func (s *Slots) Grant() bool {
+	if s.Free() == 0 {
+		return false
+	}
+	s.active++
+	return true
+}
+
+// Free returns the number of slots that are not taken.
+func (s *Slots) Free() int { return max(0, s.limit()-s.active) }
 
 // Release gives a slot back.
 func (s *Slots) Release(to p2p.HostID) {

@@ -1,0 +1,108 @@
+package upload
+
+import (
+	"testing"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+)
+
+func anyone(Waiter) bool { return true }
+
+func TestLineCallsTheLeastGivenFirst(t *testing.T) {
+	var l Line
+	for r := range uint32(3) {
+		l.Wait(Waiter{"greedy", r})
+	}
+	l.Wait(Waiter{"late", 0})
+	var order []p2p.HostID
+	for {
+		w, ok := l.Call(anyone)
+		if !ok {
+			break
+		}
+		order = append(order, w.Host)
+		if !l.Answer(w) || l.Answer(w) {
+			t.Errorf("%v was called once, and is answered not once", w)
+		}
+	}
+	want := []p2p.HostID{"greedy", "late", "greedy", "greedy"}
+	for i := range want {
+		if i >= len(order) || order[i] != want[i] {
+			t.Fatalf("called %v, want %v", order, want)
+		}
+	}
+	if l.Called() != 0 || l.Len() != 0 {
+		t.Errorf("%d called and %d waiting are left", l.Called(), l.Len())
+	}
+}
+
+func TestLineForgetsWhatWasNotGiven(t *testing.T) {
+	var l Line
+	l.Wait(Waiter{"a", 1})
+	w, _ := l.Call(anyone)
+	l.Answer(w)
+	l.Missed("a")
+	l.Wait(Waiter{"a", 2})
+	l.Wait(Waiter{"b", 1})
+	if w, _ := l.Call(anyone); w.Host != "a" {
+		t.Errorf("called %s, want a, which was given nothing and came first", w.Host)
+	}
+}
+
+func TestLineSkipsWhoMayNotBeServed(t *testing.T) {
+	var l Line
+	l.Wait(Waiter{"a", 1})
+	l.Wait(Waiter{"b", 1})
+	if w, ok := l.Call(func(w Waiter) bool { return w.Host == "b" }); !ok || w.Host != "b" {
+		t.Errorf("called %v %v, want b", w, ok)
+	}
+	if w, ok := l.Call(func(Waiter) bool { return false }); ok {
+		t.Errorf("called %v, want nobody", w)
+	}
+}
+
+func TestLineLeave(t *testing.T) {
+	var l Line
+	l.Wait(Waiter{"a", 1})
+	l.Wait(Waiter{"a", 2})
+	called, _ := l.Call(anyone)
+	l.Leave(called)
+	l.Leave(Waiter{"a", 2})
+	if l.Answer(called) || l.Len() != 0 || l.Called() != 0 {
+		t.Error("a request that left is still there")
+	}
+	l.Wait(Waiter{"a", 3})
+	l.Wait(Waiter{"b", 1})
+	if w, _ := l.Call(anyone); w.Host != "a" {
+		t.Errorf("called %s, want a, which was given nothing and came first", w.Host)
+	}
+}
+
+func TestSlowHostsComeLast(t *testing.T) {
+	var l Line
+	for range 4 {
+		l.Took("fast", 10*time.Millisecond)
+	}
+	l.Took("slow", 100*time.Millisecond)
+	l.Wait(Waiter{"slow", 1})
+	for r := range uint32(3) {
+		l.Wait(Waiter{"fast", r})
+	}
+	for range 3 {
+		if w, _ := l.Call(anyone); w.Host != "fast" {
+			t.Errorf("called %s, want fast", w.Host)
+		}
+	}
+	if w, ok := l.Call(anyone); !ok || w.Host != "slow" {
+		t.Errorf("called %v, want slow, which waits alone", w)
+	}
+	for range 12 {
+		l.Took("slow", 10*time.Millisecond)
+	}
+	l.Wait(Waiter{"fast", 9})
+	l.Wait(Waiter{"slow", 9})
+	if w, _ := l.Call(anyone); w.Host != "slow" {
+		t.Errorf("called %s, want slow, which is as fast as others now and was given less", w.Host)
+	}
+}
