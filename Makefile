@@ -86,6 +86,7 @@ check-fuzz: # every fuzz target for a short time
 
 # The simulation and the power-cut suite are long computations in one goroutine:
 # the race detector has nothing to find there and makes them ten times slower.
+# -short plays two of a scenario's seeds and 2,000 power cuts; `go test` plays all.
 # The tests on real links and containerd come alone, one package at a time.
 .PHONY: test
 test: ## all tests; lists those that were skipped and why
@@ -95,8 +96,8 @@ test: ## all tests; lists those that were skipped and why
 		failed=0; \
 		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench)|p2p/store)(/|$$)'); \
 		run -race -skip PowerCut ./p2p/store/...; \
-		run -run PowerCut ./p2p/store/...; \
-		run ./integration/swarmsim/...; \
+		run -short -run PowerCut ./p2p/store/...; \
+		run -short ./integration/swarmsim/...; \
 		run -race -p 1 ./integration/lab/... ./integration/containerd/... ./integration/bench/...; \
 		exit $$failed; \
 	} | go run ./$(TOOLS)/skips

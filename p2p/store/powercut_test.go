@@ -33,7 +33,7 @@ func TestPowerCut(t *testing.T) {
 	}
 	cuts := 10_000
 	if testing.Short() {
-		cuts = 500
+		cuts = 2_000
 	}
 	var contents []*storetest.Content
 	for i, size := range []int64{0, 300, 5000, 70_000, 1 << 20, 1<<20 + 70_000} {
