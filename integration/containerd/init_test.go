@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,144 +10,162 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/platforms"
+
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/labtest"
 	"github.com/darter-p2p/darter/plugin/dropin"
 )
 
-// TestInit has the program darter configure a real containerd 2.4 which has a stargz
-// plugin already, starts it on the result, and takes everything away again.
-func TestInit(t *testing.T) {
+// nodeConfig is the main file of a containerd of the test's own, with more settings.
+func nodeConfig(h *lab.Host, name string, version int, more string) string {
+	grpc := `[grpc]
+  address = "` + nodeSocket(h, name) + `"
+`
+	if version > 3 {
+		grpc = `[plugins."io.containerd.server.v1.grpc"]
+  address = "` + nodeSocket(h, name) + `"
+[plugins."io.containerd.server.v1.ttrpc"]
+  address = "` + nodeSocket(h, name) + `.ttrpc"
+`
+	}
+	data := filepath.Join(h.Data, name)
+	return fmt.Sprintf("version = %d\nroot = %q\nstate = %q\n\n%s", version, filepath.Join(data, "root"), filepath.Join(data, "state"), grpc) +
+		`[plugins."io.containerd.internal.v1.opt"]
+  path = "` + filepath.Join(data, "opt") + `"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+` + more
+}
+
+func nodeSocket(h *lab.Host, name string) string { return filepath.Join(h.Dir, name+".sock") }
+
+// stargzConfig is what a node has that uses stargz already, whose plugin is at a socket.
+func stargzConfig(socket string) string {
+	return `[proxy_plugins.stargz]
+  type = "snapshot"
+  address = "` + socket + `"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "` + platforms.Format(platforms.DefaultSpec()) + `"
+  snapshotter = "stargz"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "` + platforms.Format(platforms.DefaultSpec()) + `"
+  snapshotter = "overlayfs"
+`
+}
+
+// TestInitVersions configures real containerds with main files of each version,
+// starts them on the result, and takes everything away again.
+func TestInitVersions(t *testing.T) {
 	l := labtest.New(t, lab.Options{}, "containerd", "ctr")
 	h, err := l.AddHost(t.Context(), "node", lab.Link{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	etc := filepath.Join(h.Dir, "etc")
-	socket := filepath.Join(h.Dir, "c.sock")
-	binary, err := lab.Tool("containerd")
+	current, err := lab.Tool("containerd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := writeFile(t, etc, "config.toml", `version = 3
-root = "`+filepath.Join(h.Data, "c")+`"
-state = "`+filepath.Join(h.Dir, "c")+`"
-
-[grpc]
-  address = "`+socket+`"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "`+filepath.Join(h.Data, "opt")+`"
-[plugins."io.containerd.nri.v1.nri"]
-  disable = true
-[proxy_plugins.stargz]
-  type = "snapshot"
-  address = "/run/none.sock"
-[[plugins."io.containerd.transfer.v1.local".unpack_config]]
-  platform = "linux/amd64"
-  snapshotter = "stargz"
-[[plugins."io.containerd.transfer.v1.local".unpack_config]]
-  platform = "linux/amd64"
-  snapshotter = "overlayfs"
-`)
-	writeFile(t, etc, "certs.d/registry.example/hosts.toml", "server = \"https://registry.example\"\n")
-	before := everyFile(t, etc)
-	o := dropin.Default()
-	o.Config, o.Binary, o.HostsDir, o.Kept = config, binary, filepath.Join(etc, "certs.d"), filepath.Join(h.Dir, "before")
-	o.AllHosts = true
-	if text := apply(t, o); text == "" {
-		t.Fatal("init found nothing to do")
-	}
-	if text := apply(t, o); text != "" {
-		t.Errorf("a second init is not without work:\n%s", text)
-	}
-
-	ctr := func(args ...string) (string, error) {
-		tool, err := lab.Tool("ctr")
-		if err != nil {
-			return "", err
-		}
-		out, err := exec.CommandContext(t.Context(), tool, append([]string{"-a", socket}, args...)...).CombinedOutput()
-		return string(out), err
-	}
-	process, err := h.Start(t.Context(), lab.Program{
-		Name: "containerd", Argv: []string{binary, "--config", config, "--log-level", "warn"},
-		Ready: func(context.Context) error { _, err := ctr("version"); return err },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := ctr("plugins", "ls")
-	if err != nil {
-		t.Fatal(err, out)
-	}
-	for _, want := range [][]string{
-		{"io.containerd.snapshotter.v1", "darter", "ok"},
-		{"io.containerd.snapshotter.v1", "stargz", "ok"},
-		{"io.containerd.transfer.v1", "local", "ok"},
+	const transfer, images, oldCRI = "io.containerd.transfer.v1 local", "io.containerd.cri.v1 images", "io.containerd.grpc.v1 cri"
+	const slow = "[plugins.\"io.containerd.grpc.v1.cri\"]\n  max_concurrent_downloads = 5\n"
+	for _, test := range []struct {
+		name    string
+		binary  string
+		version int
+		more    string
+		cri     bool
+		loaded  []string // plugins
+	}{
+		{"v2", current, 2, "", false, []string{transfer, images}},
+		{"v2cri", current, 2, slow, true, []string{transfer, images}},
+		{"v3", current, 3, stargzConfig("/run/none.sock"), false, []string{transfer, images, "io.containerd.snapshotter.v1 stargz"}},
+		{"v4", current, 4, "", false, []string{transfer, images}},
+		{"v4cri", current, 4, "[plugins.\"io.containerd.cri.v1.images\"]\n  use_local_image_pull = true\n", true, []string{transfer, images}},
+		{"debian", debianContainerd, 2, slow, true, []string{oldCRI}},
 	} {
-		if !hasLine(out, want) {
-			t.Errorf("ctr plugins ls has no line %v:\n%s", want, out)
-		}
-	}
-	if uses, err := dropin.InUse(t.Context(), socket); err != nil || len(uses) != 0 {
-		// Nobody has asked for a snapshot, and no namespace exists.
-		t.Errorf("in use: %v, %v", uses, err)
-	}
-	process.Kill()
+		t.Run(test.name, func(t *testing.T) {
+			if test.binary == debianContainerd {
+				skipUnlessOld(t)
+			}
+			etc := t.TempDir()
+			o := initOptions(etc, test.binary)
+			o.CRI, o.AllHosts = test.cri, true
+			writeFile(t, etc, "config.toml", nodeConfig(h, test.name, test.version, test.more))
+			writeFile(t, etc, "certs.d/registry.example/hosts.toml", "server = \"https://registry.example\"\n")
+			before := everyFile(t, etc)
+			if text := apply(t, o); text == "" {
+				t.Error("init found nothing to do")
+			}
+			if text := apply(t, o); text != "" {
+				t.Errorf("a second init is not without work:\n%s", text)
+			}
+			merged, err := dropin.Dump(t.Context(), test.binary, o.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if dirs := merged.CRIHostsDirs(); !slices.Equal(dirs, []string{o.HostsDir}) {
+				t.Errorf("CRI looks for hosts.toml in %v", dirs)
+			}
+			if test.cri && (merged.CRISnapshotter() != dropin.Snapshotter || !merged.CRIAnnotates()) {
+				t.Errorf("CRI has snapshotter %s, annotations %t", merged.CRISnapshotter(), merged.CRIAnnotates())
+			}
 
-	removal, err := dropin.Remove(o.Kept, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := removal.Apply(); err != nil {
-		t.Fatal(err)
-	}
-	if after := everyFile(t, etc); after != before {
-		t.Errorf("remove restores\n%s\nand there was\n%s", after, before)
+			socket := nodeSocket(h, test.name)
+			ctr := func(args ...string) (string, error) {
+				return h.Output(t.Context(), append([]string{"ctr", "-a", socket}, args...)...)
+			}
+			process, err := h.Start(t.Context(), lab.Program{
+				Name: "containerd-" + test.name, Argv: []string{test.binary, "--config", o.Config, "--log-level", "warn"},
+				Ready: func(context.Context) error { _, err := ctr("version"); return err },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := ctr("plugins", "ls")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, plugin := range append(test.loaded, "io.containerd.snapshotter.v1 darter") {
+				if !loaded(out, plugin) {
+					t.Errorf("%s is not loaded:\n%s", plugin, out)
+				}
+			}
+			if uses, err := dropin.InUse(t.Context(), socket); err != nil || len(uses) != 0 {
+				// Nobody has asked for a snapshot: no namespace, or one without anything.
+				t.Errorf("in use: %v, %v", uses, err)
+			}
+			process.Kill()
+
+			removal, err := dropin.Remove(o.Kept, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := removal.Apply(); err != nil {
+				t.Fatal(err)
+			}
+			if after := everyFile(t, etc); after != before {
+				t.Errorf("remove restores\n%s\nand there was\n%s", after, before)
+			}
+		})
 	}
 }
 
-// TestInitOld does the same with the machine's own containerd 1.x, which is not started.
-func TestInitOld(t *testing.T) {
-	const binary = "/usr/bin/containerd" // Debian's, and not a tool of the tests
-	version, err := dropin.Version(t.Context(), binary)
-	if err != nil || !strings.HasPrefix(version, "1.") {
-		t.Skipf("no containerd 1.x at %s: %s %v", binary, version, err)
+// debianContainerd is the machine's own, and not a tool of the tests.
+const debianContainerd = "/usr/bin/containerd"
+
+func skipUnlessOld(t *testing.T) {
+	t.Helper()
+	if version, err := dropin.Version(t.Context(), debianContainerd); err != nil || !strings.HasPrefix(version, "1.6.20") {
+		t.Skipf("no containerd 1.6.20 at %s: %s %v", debianContainerd, version, err)
 	}
-	etc := t.TempDir()
-	config := writeFile(t, etc, "config.toml", `version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.example/pause:3.9"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-`)
-	before := everyFile(t, etc)
+}
+
+// initOptions are those of a node whose configuration is below a directory.
+func initOptions(etc, binary string) dropin.Options {
 	o := dropin.Default()
-	o.Config, o.Binary, o.HostsDir, o.Kept, o.CRI = config, binary, filepath.Join(etc, "certs.d"), filepath.Join(etc, "darter/before"), true
-	apply(t, o)
-	merged, err := dropin.Dump(t.Context(), binary, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p, _ := merged.ProxyPlugin("darter"); p.Address != o.Socket {
-		t.Errorf("the plugin is %+v", p)
-	}
-	if merged.CRISnapshotter() != "darter" || !merged.CRIAnnotates() || len(merged.CRIHostsDirs()) != 1 {
-		t.Errorf("CRI has snapshotter %s, annotations %t, certs.d %v", merged.CRISnapshotter(), merged.CRIAnnotates(), merged.CRIHostsDirs())
-	}
-	if text := apply(t, o); text != "" {
-		t.Errorf("a second init is not without work:\n%s", text)
-	}
-	removal, err := dropin.Remove(o.Kept, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := removal.Apply(); err != nil {
-		t.Fatal(err)
-	}
-	if after := everyFile(t, etc); after != before {
-		t.Errorf("remove restores\n%s\nand there was\n%s", after, before)
-	}
+	o.Config, o.Binary = filepath.Join(etc, "config.toml"), binary
+	o.HostsDir, o.Kept = filepath.Join(etc, "certs.d"), filepath.Join(etc, "darter/containerd.before")
+	return o
 }
 
 // apply runs init and returns the difference that it wrote.
@@ -192,12 +211,12 @@ func everyFile(t *testing.T, dir string) string {
 	return strings.Join(kept, "\n")
 }
 
-// hasLine reports whether a line begins with these words, others between them allowed.
-func hasLine(text string, words []string) bool {
-	for line := range strings.Lines(text) {
+// loaded reports whether ctr's list of plugins has one, by type and name, that is well.
+func loaded(list, plugin string) bool {
+	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
-		if len(fields) >= 3 && fields[0] == words[0] && fields[1] == words[1] && fields[len(fields)-1] == words[2] {
-			return true
+		if len(fields) >= 3 && fields[0]+" "+fields[1] == plugin {
+			return fields[len(fields)-1] == "ok"
 		}
 	}
 	return false
@@ -220,10 +239,8 @@ func TestDumps(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			binary := current
 			if strings.HasSuffix(dir, "1.6") {
-				binary = "/usr/bin/containerd"
-				if version, err := dropin.Version(t.Context(), binary); err != nil || !strings.HasPrefix(version, "1.6.20") {
-					t.Skipf("no containerd 1.6.20 at %s: %s %v", binary, version, err)
-				}
+				skipUnlessOld(t)
+				binary = debianContainerd
 			}
 			cmd := exec.CommandContext(t.Context(), binary, "--config", "config.toml", "config", "dump")
 			cmd.Dir = dir

@@ -22,16 +22,26 @@ const header = `# Written by "darter init containerd"; "darter init containerd -
 
 // content is the drop-in to be.
 type content struct {
-	tree map[string]any
-	// touched are the settings of the merged configuration that it may change.
-	touched [][]string
+	version int // of the drop-in's format
+	tree    map[string]any
+	// settings are what the merged configuration is to have, and all that may change in it.
+	settings []setting
 	// notes are sentences for the operator.
 	notes []string
 }
 
-func (c *content) set(v any, path ...string) {
-	put(c.tree, v, path...)
-	c.touched = append(c.touched, path)
+// setting is a value and its place in the merged configuration.
+type setting struct {
+	path  []string
+	value any
+}
+
+func (c *content) set(v any, path ...string) { c.setAt(path, v, path) }
+
+// setAt sets what has another place in the drop-in than in the merged configuration.
+func (c *content) setAt(at []string, v any, path []string) {
+	put(c.tree, v, at...)
+	c.settings = append(c.settings, setting{path, v})
 }
 
 func (c *content) note(format string, a ...any) { c.notes = append(c.notes, fmt.Sprintf(format, a...)) }
@@ -45,17 +55,12 @@ func (c *content) text() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// compute returns the drop-in for a configuration that has none. all are the files
-// that base is the merge of.
-func compute(base Merged, all []source, o Options) (*content, error) {
-	c := &content{tree: map[string]any{}}
-	version, err := dropInVersion(base, all)
-	if err != nil {
-		return nil, err
-	}
-	c.tree["version"] = int64(version)
+// compute returns the drop-in of a version for a configuration that has none. all
+// are the files that base is the merge of.
+func compute(base Merged, all []source, version int, o Options) *content {
+	c := &content{version: version, tree: map[string]any{"version": int64(version)}}
 	c.plugin(base, o)
-	if version == 2 {
+	if base.Version() == 2 {
 		for _, p := range []string{transferPlugin, criPlugin2} {
 			put(c.tree, section(all, p), "plugins", p)
 		}
@@ -66,30 +71,33 @@ func compute(base Merged, all []source, o Options) (*content, error) {
 	if base.HasCRI() {
 		c.cri(base, o)
 	}
-	// What this changes nothing of is left to the other files.
-	plugins, _ := get[map[string]any](c.tree, "plugins")
-	maps.DeleteFunc(plugins, func(plugin string, _ any) bool {
-		return !slices.ContainsFunc(c.touched, func(p []string) bool { return len(p) > 1 && p[1] == plugin })
-	})
-	return c, nil
+	if base.Version() == 2 { // what this changes nothing of is left to the other files
+		plugins, _ := get[map[string]any](c.tree, "plugins")
+		maps.DeleteFunc(plugins, func(plugin string, _ any) bool {
+			return !slices.ContainsFunc(c.settings, func(s setting) bool { return len(s.path) > 1 && s.path[1] == plugin })
+		})
+	}
+	return c
 }
 
-// dropInVersion is the main file's version, so that a containerd which reads the
-// one reads the other, but 3 where a 2.x containerd reads a main file of version 2:
-// it loses CRI settings of version 2 on the way.
-func dropInVersion(base Merged, all []source) (int, error) {
-	known := base.Version()
+// dropInVersions returns the versions that a drop-in may have, the best first. It is
+// the main file's: a drop-in of a higher one is an error in containerd 2.3, and loses
+// the main file's settings before. Files older than all of those are tried with both.
+func dropInVersions(base Merged, all []source) ([]int, error) {
 	if len(all) == 0 {
-		return known, nil
+		return []int{base.Version()}, nil
 	}
-	main := versionOf(all[0].tree)
-	if known == 2 {
-		if main != 2 {
-			return 0, fmt.Errorf("%s has no \"version = 2\": convert it first, by hand or by \"containerd config migrate\": %w", all[0].path, errdefs.ErrFailedPrecondition)
-		}
-		return 2, nil
+	switch main := versionOf(all[0].tree); {
+	case base.Version() > 2 && main > 2:
+		return []int{min(main, base.Version())}, nil
+	case base.Version() > 2 && main == 2:
+		return []int{2, 3}, nil
+	case base.Version() > 2:
+		return []int{3, 2}, nil
+	case main == 2:
+		return []int{2}, nil
 	}
-	return min(max(main, 3), known), nil
+	return nil, fmt.Errorf("%s has no \"version = 2\": convert it first, by hand or by \"containerd config migrate\": %w", all[0].path, errdefs.ErrFailedPrecondition)
 }
 
 func (c *content) plugin(base Merged, o Options) {
@@ -98,10 +106,14 @@ func (c *content) plugin(base Merged, o Options) {
 		"address": o.Socket,
 		"exports": map[string]any{"enable_remote_snapshot_annotations": "true", "root": o.Root},
 	}
-	if base.Version() > 2 && o.RemapIDs {
+	if base.Version() > 2 {
 		// As containerd's own overlayfs says of itself. Never "rebase": with it Prepare
 		// is not given the parent of the snapshot that it answers by ErrAlreadyExists.
-		entry["capabilities"] = []any{"remap-ids"}
+		capabilities := []any{"only-remap-ids"} // it does not copy files to change their owners
+		if o.RemapIDs {
+			capabilities = append(capabilities, "remap-ids")
+		}
+		entry["capabilities"] = capabilities
 	}
 	c.set(entry, "proxy_plugins", Snapshotter)
 }
@@ -143,14 +155,14 @@ func defaultUnpacks(base Merged) []any {
 
 func (c *content) cri(base Merged, o Options) {
 	cri, _ := base.cri()
-	at := func(path ...string) []string { return append([]string{"plugins", cri.plugin}, path...) }
 	if old := base.CRIOldRegistry(); old != "" && len(base.CRIHostsDirs()) == 0 {
 		c.note("CRI pulls do not go through the mirror: %s is set, and containerd refuses it together with a certs.d directory. Write hosts.toml files for it, take it out, and run init again.", old)
 	} else if len(base.CRIHostsDirs()) == 0 {
-		c.set(o.HostsDir, at("registry", "config_path")...)
+		path := []string{"registry", "config_path"}
+		c.setAt(c.criPath(path), o.HostsDir, cri.path(path))
 	}
 	if o.CRI && base.CRISnapshotter() != Snapshotter {
-		c.set(Snapshotter, at(cri.at("snapshotter")...)...)
+		c.setCRI(cri, "snapshotter", Snapshotter)
 		c.note("CRI will use the snapshotter darter: images that it has now are pulled again when they are used. Drain the node before containerd is restarted.")
 	}
 	reason, local := base.CRILocalPull()
@@ -158,9 +170,31 @@ func (c *content) cri(base Merged, o Options) {
 		return
 	}
 	if !base.CRIAnnotates() {
-		c.set(false, at(cri.at("disable_snapshot_annotations")...)...)
+		c.setCRI(cri, "disable_snapshot_annotations", false)
 	}
 	if !strings.HasPrefix(reason, "this version") && reason != "disable_snapshot_annotations = false" {
 		c.note("CRI pulls by itself and not by the transfer service (%s): darter gets the layers all the same.", reason)
 	}
+}
+
+// setCRI sets a key about snapshotters, which version 2 has in a table of its own.
+func (c *content) setCRI(merged cri, key string, v any) {
+	at := c.criPath([]string{key})
+	if c.version == 2 {
+		at = c.criPath([]string{"containerd", key})
+		// Migration takes these keys only from where runtimes are, too; none is enough.
+		if runtimes := c.criPath([]string{"containerd", "runtimes"}); merged.plugin != criPlugin2 {
+			put(c.tree, map[string]any{}, runtimes...)
+		}
+	}
+	c.setAt(at, v, merged.path(merged.at(key)))
+}
+
+// criPath is the place of CRI's settings in the drop-in.
+func (c *content) criPath(path []string) []string {
+	plugin := criPlugin3
+	if c.version == 2 {
+		plugin = criPlugin2
+	}
+	return append([]string{"plugins", plugin}, path...)
 }

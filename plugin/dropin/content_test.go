@@ -37,10 +37,11 @@ func TestCompute(t *testing.T) {
 				}
 				o := Default()
 				o.CRI, o.RemapIDs = cri, true
-				c, err := compute(base, all, o)
+				versions, err := dropInVersions(base, all)
 				if err != nil {
 					t.Fatal(err)
 				}
+				c := compute(base, all, versions[0], o)
 				text, err := c.text()
 				if err != nil {
 					t.Fatal(err)
@@ -99,12 +100,14 @@ func FuzzParseMerged(f *testing.F) {
 			return
 		}
 		all := []source{{"/etc/containerd/config.toml", data, m.tree}}
-		c, err := compute(m, all, Default())
+		versions, err := dropInVersions(m, all)
 		if err != nil {
 			return
 		}
-		if _, err := c.text(); err != nil {
-			t.Fatal(err)
+		for _, v := range versions {
+			if _, err := compute(m, all, v, Default()).text(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

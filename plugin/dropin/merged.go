@@ -138,6 +138,9 @@ func (m Merged) cri() (cri, bool) {
 	return c, ok
 }
 
+// path is the place of a setting in the merged configuration.
+func (c cri) path(path []string) []string { return append([]string{"plugins", c.plugin}, path...) }
+
 func (c cri) at(key string) []string { return append(slices.Clone(c.nested), key) }
 
 // HasCRI reports whether CRI's image service is configured.
