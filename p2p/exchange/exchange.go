@@ -149,6 +149,9 @@ type Reply struct {
 // after, and reports false when the request is gone. It may be called at any time, with
 // locks held. Gone is called once if the request is withdrawn or its connection ends
 // before Serve was asked once more.
+//
+// Pace, if not nil, is called before every PaceLen bytes or fewer, and returns when they
+// may be sent; its ctx ends with the connection.
 type Answer struct {
 	Status Status
 	Piece  p2p.Piece
@@ -159,7 +162,11 @@ type Answer struct {
 	Done   func(sent int64, err error)
 	Wait   func(again func() bool)
 	Gone   func()
+	Pace   func(ctx context.Context, n int) error
 }
+
+// PaceLen is how many bytes are sent at a time where an Answer has a Pace.
+const PaceLen = 64 << 10
 
 // Handler is what a node does with what arrives. Methods of different links are
 // called concurrently; those of one link one after the other, Connected first and

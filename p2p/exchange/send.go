@@ -30,11 +30,15 @@ func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
 type sender interface {
 	// reply queues a reply without a body.
 	reply(Reply) error
-	// body writes a reply and its bytes, and returns how many of them were sent.
-	body(Reply, Answer) (int64, error)
+	// body writes a reply and its bytes, and returns how many of them were sent. The
+	// pacer is asked before every PaceLen bytes of them; nil = at once.
+	body(Reply, Answer, pacer) (int64, error)
 	// flush writes what is queued.
 	flush() error
 }
+
+// pacer returns when n bytes may be sent.
+type pacer func(n int) error
 
 // copier is the sender for connections that the kernel cannot copy to.
 type copier struct {
@@ -69,18 +73,18 @@ func (c *copier) write(b []byte) error {
 	return err
 }
 
-func (c *copier) body(r Reply, a Answer) (int64, error) {
+func (c *copier) body(r Reply, a Answer, pace pacer) (int64, error) {
 	c.heads = appendReply(c.heads, r)
 	src := a.Reader
 	if a.File != nil {
 		src = a.File
 	}
-	return c.copy(src, a.Start, a.Length)
+	return c.copy(src, a.Start, a.Length, pace)
 }
 
 // copy writes what is queued and left bytes of src, the queue in one write with the
 // first of them.
-func (c *copier) copy(src io.ReaderAt, off, left int64) (sent int64, err error) {
+func (c *copier) copy(src io.ReaderAt, off, left int64, pace pacer) (sent int64, err error) {
 	buf := c.buffers.get()
 	defer c.buffers.put(buf)
 	head := copy(*buf, c.heads)
@@ -92,6 +96,11 @@ func (c *copier) copy(src io.ReaderAt, off, left int64) (sent int64, err error) 
 			got, err := src.ReadAt(room[:n], off)
 			if got < n {
 				return sent, shortSource(err)
+			}
+			if pace != nil {
+				if err := pace(n); err != nil {
+					return sent, err
+				}
 			}
 		}
 		if err := c.write((*buf)[:head+n]); err != nil {

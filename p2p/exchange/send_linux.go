@@ -37,15 +37,17 @@ type fileSender struct {
 	src  int
 	off  int64
 	left int64
+	room int64 // bytes that may go before pace is asked again
+	pace pacer // nil = all may go
 	err  error
 
 	toSocket func(fd uintptr) bool
 	fromFile func(fd uintptr)
 }
 
-func (s *fileSender) body(r Reply, a Answer) (int64, error) {
+func (s *fileSender) body(r Reply, a Answer, pace pacer) (int64, error) {
 	if a.File == nil || a.Length == 0 {
-		return s.copier.body(r, a)
+		return s.copier.body(r, a, pace)
 	}
 	file, err := a.File.SyscallConn()
 	if err != nil {
@@ -53,11 +55,12 @@ func (s *fileSender) body(r Reply, a Answer) (int64, error) {
 	}
 	s.heads = appendReply(s.heads, r)
 	s.off, s.left, s.err = a.Start, a.Length, nil
+	s.pace, s.room = pace, 0
 	if err := file.Control(s.fromFile); err != nil {
 		return 0, err
 	}
 	if s.left == a.Length && len(s.heads) == 0 && (errors.Is(s.err, unix.EINVAL) || errors.Is(s.err, unix.ENOSYS)) {
-		return s.copy(a.File, a.Start, a.Length) // a file system without sendfile
+		return s.copy(a.File, a.Start, a.Length, pace) // a file system without sendfile
 	}
 	return a.Length - s.left, s.err
 }
@@ -66,6 +69,9 @@ func (s *fileSender) body(r Reply, a Answer) (int64, error) {
 func (s *fileSender) withFile(fd uintptr) {
 	s.src = int(fd)
 	for s.err == nil && (s.left > 0 || len(s.heads) > 0) {
+		if s.err = s.makeRoom(); s.err != nil {
+			return
+		}
 		if now := time.Now(); now.Sub(s.armed) > s.stall/8 {
 			if s.err = s.conn.SetWriteDeadline(now.Add(s.stall)); s.err != nil {
 				return
@@ -76,6 +82,21 @@ func (s *fileSender) withFile(fd uintptr) {
 			s.err = err
 		}
 	}
+}
+
+// makeRoom waits until bytes may go.
+func (s *fileSender) makeRoom() error {
+	switch {
+	case s.pace == nil:
+		s.room = sendChunk
+	case s.room == 0 && s.left > 0:
+		n := min(s.left, PaceLen)
+		if err := s.pace(int(n)); err != nil {
+			return err
+		}
+		s.room = n
+	}
+	return nil
 }
 
 // step sends once and returns true, or returns false to wait until the socket has
@@ -89,9 +110,10 @@ func (s *fileSender) step(fd uintptr) bool {
 			s.heads = append(s.heads[:0], s.heads[n:]...)
 		}
 	} else {
-		n, err = unix.Sendfile(int(fd), s.src, &s.off, int(min(s.left, sendChunk)))
+		n, err = unix.Sendfile(int(fd), s.src, &s.off, int(min(s.left, s.room)))
 		if n > 0 {
 			s.left -= int64(n)
+			s.room -= int64(n)
 		}
 		if n == 0 && err == nil {
 			s.err = shortSource(nil)

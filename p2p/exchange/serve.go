@@ -32,6 +32,8 @@ type server struct {
 	conn net.Conn // what is read and written
 	raw  net.Conn // under it
 	out  sender
+	ctx  context.Context // of the answers; ends with the connection
+	end  context.CancelFunc
 
 	mu     sync.Mutex
 	change sync.Cond // of what follows
@@ -66,6 +68,8 @@ func (x *Exchange) arriveData(conn net.Conn, owner p2p.HostID, arrived func()) e
 	}
 	s := &server{link: l, conn: conn, raw: underTLS(conn)}
 	s.change.L = &s.mu
+	s.ctx, s.end = context.WithCancel(x.ctx)
+	defer s.end()
 	s.out = newSender(conn, &x.buffers, x.cfg.StallTimeout)
 	if err := l.serve(s); err != nil {
 		return err
@@ -214,6 +218,7 @@ func (s *server) sever() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.end()
 	s.change.Broadcast()
 	s.raw.Close()
 }
@@ -338,7 +343,7 @@ func (s *server) answer(r Request) error {
 		reply.Status = a.Status
 		if a.Status == StatusOK {
 			reply.Piece, reply.Offset, reply.Length = a.Piece, r.Offset, uint32(a.Length)
-			sent, err = s.out.body(reply, a)
+			sent, err = s.out.body(reply, a, s.pacer(a))
 		} else {
 			err = s.out.reply(reply)
 		}
@@ -347,6 +352,14 @@ func (s *server) answer(r Request) error {
 		a.Done(sent, err)
 	}
 	return err
+}
+
+// pacer returns the pacer of an answer, which ends with the connection.
+func (s *server) pacer(a Answer) pacer {
+	if a.Pace == nil {
+		return nil
+	}
+	return func(n int) error { return a.Pace(s.ctx, n) }
 }
 
 // checkAnswer reports a handler's answer that cannot be sent.
