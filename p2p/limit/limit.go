@@ -24,9 +24,9 @@ type Config struct {
 	Background config.Rate `toml:"background" doc:"What is taken from others for nobody who waits: preheating, filling up."`
 }
 
-// MinRate is the lowest limit, in bytes/s: below it pieces take longer than a peer may
-// be silent.
-const MinRate = 64 << 10
+// MinRate is the lowest limit, in bytes/s: below it the pieces that are asked for at a
+// time take longer than a neighbour may (download.Config.StallAfter).
+const MinRate = 1 << 20
 
 // Validate reports the first limit that is out of range.
 func (c Config) Validate() error {
@@ -34,7 +34,7 @@ func (c Config) Validate() error {
 		"upload": c.Upload, "download": c.Download, "task": c.Task, "window": c.Window, "background": c.Background,
 	} {
 		if r != 0 && r.BytesPerSecond() < MinRate {
-			return fmt.Errorf("%s: want 0 or at least 64KiB/s", name)
+			return fmt.Errorf("%s: want 0 or at least 1MiB/s", name)
 		}
 	}
 	return nil

@@ -185,7 +185,7 @@ func (n *Node) take(from p2p.HostID, a download.Ask, r exchange.Reply, body io.R
 	}
 	defer h.Release()
 	start := time.Now()
-	err = n.write(t, h, r.Piece, body)
+	err = n.write(t, h, r.Piece, n.cfg.Limits.Receiving(t.id, a.Class).Reader(n.ctx, body))
 	switch {
 	case errors.Is(err, store.ErrDigest):
 		n.refused(a, download.Broken)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/darter-p2p/darter/p2p/download"
+	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/upload"
 )
 
@@ -14,6 +15,8 @@ type Config struct {
 	Seed     bool
 	Download download.Config
 	Upload   upload.Config
+	// Limits hold for all bytes; nil = none.
+	Limits *limit.Limits
 	// HaveDelay is the longest time between two sendings of haves; it is an eighth of the
 	// usual time of a piece where that is less.
 	HaveDelay time.Duration

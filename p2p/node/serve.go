@@ -44,7 +44,7 @@ func (n *Node) sendLocked(t *task, from p2p.HostID, piece p2p.Piece, offset int6
 	}
 	t.ledger.Sent(piece)
 	t.used = time.Now()
-	return exchange.Answer{
+	a := exchange.Answer{
 		Status: exchange.StatusOK, Piece: piece, File: h.File(), Reader: h,
 		Start: t.geometry.Offset(piece) + offset, Length: t.geometry.Length(piece) - offset,
 		Done: func(sent int64, err error) {
@@ -52,6 +52,10 @@ func (n *Node) sendLocked(t *task, from p2p.HostID, piece p2p.Piece, offset int6
 			n.served(t, from, piece, sent, err)
 		},
 	}
+	if f := n.cfg.Limits.Sending(t.id); f.Limited() {
+		a.Pace = f.Wait
+	}
+	return a
 }
 
 // served gives the slot of a piece back, and tells who waits for one.
