@@ -43,7 +43,7 @@ func (a *applier) apply(r io.Reader) error {
 			return context.Cause(ctx)
 		}
 		hdr, err := tr.Next()
-		if err == io.EOF { //nolint:errorlint // the end of an archive is io.EOF itself
+		if err == io.EOF { // the end of an archive
 			break
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -108,7 +109,10 @@ func settle(root int, entry string, parents []string) error {
 // and it has no say if it has something else there. It returns "" if there is none.
 func lookup(parents []string, path string) (string, *syscall.Stat_t, error) {
 	for _, parent := range parents {
-		p, err := fs.RootPath(parent, path)
+		p, err := resolveBelow(parent, path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return "", nil, fmt.Errorf("look below: %w", err)
 		}
@@ -125,6 +129,30 @@ func lookup(parents []string, path string) (string, *syscall.Stat_t, error) {
 		return p, fi.Sys().(*syscall.Stat_t), nil
 	}
 	return "", nil, nil
+}
+
+// resolveBelow follows symbolic links inside the parent, as containerd does. That takes
+// long for deep paths, so the kernel is asked first whether there are any.
+func resolveBelow(parent, path string) (string, error) {
+	root, err := unix.Open(parent, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", parent, errParent(err))
+	}
+	defer unix.Close(root) //nolint:errcheck // a directory that was only read
+	fd, err := openBelow(root, path)
+	if err == nil {
+		unix.Close(fd) //nolint:errcheck // a directory that was only read
+		return filepath.Join(parent, path), nil
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return "", err
+	}
+	return fs.RootPath(parent, path)
+}
+
+// errParent keeps a missing parent from being taken for a missing directory in it.
+func errParent(err error) error {
+	return fmt.Errorf("%s: %w", err.Error(), errdefs.ErrFailedPrecondition)
 }
 
 func copyAttributes(fd int, st *syscall.Stat_t, times bool) error {

@@ -38,7 +38,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // the end of a stream is io.EOF itself
+	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err
@@ -73,7 +73,7 @@ func decompress(r io.Reader, sniff bool) (io.Reader, func(), error) {
 		if err != nil {
 			return nil, none, err
 		}
-		return zr, func() { zr.Close() }, nil
+		return zr, none, nil // its Close only repeats the last error
 	case isZstd(head):
 		// One decoder goroutine of ours is enough: hashing is slower than decoding.
 		zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))

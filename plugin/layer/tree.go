@@ -112,8 +112,13 @@ func (t *tree) resolve(path string) (string, error) {
 	}
 	if !strings.Contains(path, "..") {
 		rel := filepath.Clean("/" + path)[1:]
-		if _, rest := t.root.find(rel); rest == "" {
+		known, rest := t.root.find(rel)
+		if rest == "" {
 			return rel, nil // only directories on the way, as we made them
+		}
+		next, _, _ := strings.Cut(rest, "/")
+		if missing, err := t.missing(known, next); err != nil || missing {
+			return rel, err // and then nothing, so no link either
 		}
 	}
 	full, err := fs.RootPath(t.dir, path)
@@ -124,6 +129,20 @@ func (t *tree) resolve(path string) (string, error) {
 		return "", nil
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(full, t.dir), "/"), nil
+}
+
+// missing reports whether nothing has that name.
+func (t *tree) missing(n *node, name string) (bool, error) {
+	fd, err := t.enter(n)
+	if err != nil {
+		return false, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return true, nil
+	}
+	return false, err
 }
 
 // reach returns the directory rel, a resolved path, and makes what is missing of it.
