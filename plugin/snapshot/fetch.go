@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,26 +36,35 @@ type library struct {
 	credentials Credentials // nil = none
 }
 
-// open returns the bytes of a content of an image's repository. Where a credential
-// cannot be had the content is asked for without one.
+// open returns the bytes of a content of an image's repository. What anyone may read is
+// read without a credential, for only that is shared in the piece network; where that
+// is refused, with the node's, and so is the rest of the image.
 func (l *library) open(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) (*fetcher.Body, error) {
 	c := fetcher.Content{Registry: n.registry, Repository: n.repository, Kind: kind, Digest: d, Header: http.Header{}}
 	if kind == fetcher.Manifest {
 		c.Header.Set("Accept", strings.Join([]string{ocispec.MediaTypeImageManifest, images.MediaTypeDockerSchema2Manifest}, ", "))
 	}
-	var unknown error
-	if l.credentials != nil {
-		var value string
-		if value, unknown = l.credentials.Authorization(ctx, n.registry, n.repository); value != "" {
-			c.Header.Set("Authorization", value)
+	var refusal error
+	if !n.private.Load() {
+		body, err := l.opener.Open(ctx, c, fetcher.All)
+		if err == nil || !isRefusal(err) || l.credentials == nil {
+			return body, err
 		}
+		refusal = err
 	}
+	value, err := l.credentials.Authorization(ctx, n.registry, n.repository)
+	if value == "" {
+		return nil, errors.Join(cmp.Or(refusal, fmt.Errorf("no credential: %w", errdefs.ErrUnauthenticated)), err)
+	}
+	c.Header.Set("Authorization", value)
 	body, err := l.opener.Open(ctx, c, fetcher.All)
-	if err != nil {
-		return nil, errors.Join(err, unknown)
+	if err == nil {
+		n.private.Store(true)
 	}
-	return body, nil
+	return body, err
 }
+
+func isRefusal(err error) bool { return errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) }
 
 // document returns a small content whose digest is verified.
 func (l *library) document(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) ([]byte, error) {
@@ -76,8 +86,8 @@ func (l *library) document(ctx context.Context, n *imageName, kind fetcher.Kind,
 }
 
 // image reads an image's manifest and config.
-func (l *library) image(ctx context.Context, n imageName) (*image, error) {
-	manifest, err := l.document(ctx, &n, fetcher.Manifest, n.manifest)
+func (l *library) image(ctx context.Context, n *imageName) (*image, error) {
+	manifest, err := l.document(ctx, n, fetcher.Manifest, n.manifest)
 	if err != nil {
 		return nil, fetchFault("read manifest "+n.manifest.String(), noManifest, err)
 	}
@@ -85,7 +95,7 @@ func (l *library) image(ctx context.Context, n imageName) (*image, error) {
 	if err != nil {
 		return nil, because(noManifest, err)
 	}
-	said, err := l.document(ctx, &n, fetcher.Blob, config.Digest)
+	said, err := l.document(ctx, n, fetcher.Blob, config.Digest)
 	if err != nil {
 		return nil, fetchFault("read config "+config.Digest.String(), noManifest, err)
 	}

@@ -30,7 +30,7 @@ var layerTypes = []string{
 
 // image is what a verified manifest and its verified config say.
 type image struct {
-	name   imageName
+	name   *imageName
 	layers []imageLayer // the lowest first
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/reference"
@@ -34,6 +35,7 @@ type imageName struct {
 	registry   string
 	repository string
 	manifest   digest.Digest
+	private    atomic.Bool // it was refused without a credential, and given with the node's
 }
 
 // errNotLayer says that a snapshot is not to become a layer of an image.
@@ -86,6 +88,9 @@ func parseImageName(labels map[string]string) (*imageName, error) {
 		return nil, err
 	}
 	spec, err := reference.Parse(ref)
+	if err == nil && !strings.HasPrefix(ref, spec.Locator) { // a user, or a path that is not clean
+		err = reference.ErrInvalid
+	}
 	if err != nil {
 		return nil, fmt.Errorf("label %s: %q: %w", snapshotters.TargetRefLabel, ref, err)
 	}

@@ -7,8 +7,6 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
-
-	"github.com/darter-p2p/darter/fetcher/source"
 )
 
 // Outcomes of a layer's Prepare, as logs and metrics name them.
@@ -59,7 +57,7 @@ func reasonOf(err error) string {
 // fetchFault gives what the fetcher says its reason.
 func fetchFault(what string, otherwise string, err error) error {
 	reason := otherwise
-	if e := (*source.Error)(nil); errors.As(err, &e) && (errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)) {
+	if isRefusal(err) {
 		reason = refused
 	}
 	return because(reason, fmt.Errorf("%s: %w", what, err))

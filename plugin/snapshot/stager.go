@@ -195,7 +195,7 @@ func (g *stager) stage(ctx context.Context, m *image, chain digest.Digest) (*sta
 	if err != nil {
 		return nil, stagingFault(fmt.Errorf("make directory: %w", err))
 	}
-	got, err := stage(ctx, g.lib, g.unpacker, &m.name, m.layer(chain), dir)
+	got, err := stage(ctx, g.lib, g.unpacker, m.name, m.layer(chain), dir)
 	if err != nil {
 		g.removeNow(dir)
 		return nil, err
@@ -212,7 +212,7 @@ func (g *stager) image(ctx context.Context, n *imageName) (*image, error) {
 	if r == nil {
 		r = &reading{done: make(chan struct{})}
 		g.pulls[p] = r
-		g.wg.Go(func() { g.read(r, p, *n) })
+		g.wg.Go(func() { g.read(r, p, n) })
 	}
 	g.mu.Unlock()
 	select {
@@ -226,7 +226,7 @@ func (g *stager) image(ctx context.Context, n *imageName) (*image, error) {
 }
 
 // read reads an image; a failure is not remembered.
-func (g *stager) read(r *reading, p ahead.Pull, n imageName) {
+func (g *stager) read(r *reading, p ahead.Pull, n *imageName) {
 	ctx, cancel := context.WithTimeout(g.life, g.patience)
 	defer cancel()
 	r.image, r.err = g.lib.image(ctx, n)

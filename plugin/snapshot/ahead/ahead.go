@@ -75,6 +75,7 @@ type Queue struct {
 type pull struct {
 	asking int // calls between Enter and Leave
 	used   time.Time
+	try    int                    // counted up when it begins anew
 	past   map[digest.Digest]bool // layers at and above the one where it fell; nil = it has not
 	faults map[digest.Digest]error
 }
@@ -84,6 +85,7 @@ type layer struct {
 	index  int
 	order  int
 	source Pull   // whose repository is read
+	try    int    // of the source, when the job was started
 	pulls  []Pull // who wants it
 }
 
@@ -113,14 +115,21 @@ func (q *Queue) Enter(p Pull, chain, parent digest.Digest, now time.Time) (falle
 		x.past[chain] = true
 		return true
 	}
-	x.past = nil
-	clear(x.faults)
+	if x.past != nil {
+		x.past = nil
+		x.try++
+		clear(x.faults)
+	}
 	return false
 }
 
-// Plan says which layers a pull that entered will want. Those that are known stay as they are.
+// Plan says which layers a pull that entered will want, the lowest first. Those that are
+// known stay as they are; one that failed, and those above it, are left out.
 func (q *Queue) Plan(p Pull, layers []Layer) {
 	for _, want := range layers {
+		if q.pulls[p].faults[want.Chain] != nil {
+			break
+		}
 		l := q.layers[want.Chain]
 		if l == nil {
 			q.order++
@@ -154,7 +163,7 @@ func (q *Queue) Ask(p Pull, chain digest.Digest) (Answer, error) {
 func (q *Queue) Placed(chain digest.Digest) { delete(q.layers, chain) }
 
 // Done says that a job has ended. Where it failed, and another pull wants the layer,
-// it is tried from that one's repository.
+// it is tried from that one's repository; where its own pull has begun anew since, once more.
 func (q *Queue) Done(chain digest.Digest, err error) {
 	l := q.layers[chain]
 	stopped := l.state == stopping
@@ -165,7 +174,7 @@ func (q *Queue) Done(chain digest.Digest, err error) {
 		delete(q.layers, chain)
 		q.effects.Drop = append(q.effects.Drop, chain)
 	default:
-		if x := q.pulls[l.source]; x != nil && !stopped {
+		if x := q.pulls[l.source]; x != nil && !stopped && x.try == l.try {
 			x.faults[chain] = err
 			l.pulls = slices.DeleteFunc(l.pulls, func(p Pull) bool { return p == l.source })
 		}
@@ -268,6 +277,7 @@ func (q *Queue) start() {
 		}
 		run++
 		l.state, l.source = running, l.pulls[0]
+		l.try = q.pulls[l.source].try
 		q.effects.Start = append(q.effects.Start, Job{c, l.source})
 	}
 }
