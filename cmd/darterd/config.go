@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
@@ -22,23 +23,24 @@ import (
 
 // Config is darterd's configuration, as in /etc/darter/darterd.toml.
 type Config struct {
-	Log        Log                   `toml:"log" doc:"What is logged to standard error."`
-	Host       Host                  `toml:"host" doc:"Where this node is."`
-	TLS        TLS                   `toml:"tls" doc:"This node's place in the cluster; darter ca makes these files."`
-	Scheduler  Scheduler             `toml:"scheduler" doc:"Who introduces this node to others."`
-	Seed       Seed                  `toml:"seed" doc:"Whether this node reads origins for others."`
-	Peer       Peer                  `toml:"peer" doc:"The piece network: how pieces are exchanged with other nodes."`
-	Store      Store                 `toml:"store" doc:"Where pieces are kept."`
-	Fetch      fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
-	Mirror     Mirror                `toml:"mirror" doc:"The registry mirror door."`
-	Snapshot   snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
-	Containerd hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
-	Health     Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
-	Metrics    Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
-	Control    Control               `toml:"control" doc:"The socket of the program darter."`
-	Origin     registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
-	Upstream   upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
-	Registries []registry.HostConfig `toml:"registry" doc:"Settings of one registry each. A registry without a table takes those of certs.d/hosts.toml, and without these https, or plain http on loopback."`
+	Log         Log                   `toml:"log" doc:"What is logged to standard error."`
+	Host        Host                  `toml:"host" doc:"Where this node is."`
+	TLS         TLS                   `toml:"tls" doc:"This node's place in the cluster; darter ca makes these files."`
+	Scheduler   Scheduler             `toml:"scheduler" doc:"Who introduces this node to others."`
+	Seed        Seed                  `toml:"seed" doc:"Whether this node reads origins for others."`
+	Peer        Peer                  `toml:"peer" doc:"The piece network: how pieces are exchanged with other nodes."`
+	Store       Store                 `toml:"store" doc:"Where pieces are kept."`
+	Fetch       fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
+	Mirror      Mirror                `toml:"mirror" doc:"The registry mirror door."`
+	Snapshot    snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
+	Credentials credential.Config     `toml:"credentials" doc:"Where this node's own credentials of registries are. The snapshot door reads private images with them; the mirror does with mirror.node_credentials."`
+	Containerd  hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
+	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
+	Metrics     Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
+	Control     Control               `toml:"control" doc:"The socket of the program darter."`
+	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
+	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
+	Registries  []registry.HostConfig `toml:"registry" doc:"Settings of one registry each. A registry without a table takes those of certs.d/hosts.toml, and without these https, or plain http on loopback."`
 }
 
 // Log is what is logged.
@@ -77,8 +79,8 @@ type Seed struct {
 type Peer struct {
 	Listen        string          `toml:"listen" doc:"Address of pieces and peer control. An empty host is every address."`
 	TLSData       bool            `toml:"tls_data" doc:"Encrypt the pieces on the wire too, at about twice the CPU. All nodes of a cluster must agree."`
-	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 2, or 4 on a seed."`
-	DownloadSlots int             `toml:"download_slots" doc:"Neighbours that pieces are taken from at a time, 1 to 64. 0 is 2. More than upload_slots starves neighbours."`
+	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 3, or 6 on a seed."`
+	DownloadSlots int             `toml:"download_slots" doc:"Neighbours that pieces are taken from at a time, 1 to 64. 0 is 3. More than upload_slots starves neighbours."`
 	IdleAfter     config.Duration `toml:"idle_after" doc:"How long a link that no task needs is kept."`
 }
 
@@ -92,8 +94,10 @@ type Store struct {
 
 // Mirror is the mirror door and its address.
 type Mirror struct {
-	Listen string        `toml:"listen" doc:"Address of the mirror for containerd, docker and other clients on this node. Keep it on loopback."`
-	Answer mirror.Config `toml:"answer" doc:"How the mirror answers."`
+	Listen string `toml:"listen" doc:"Address of the mirror for containerd, docker and other clients on this node. Keep it on loopback."`
+	// NodeCredentials is off because it widens who may read what.
+	NodeCredentials bool          `toml:"node_credentials" doc:"Let clients on loopback that show no credential, as nerdctl does, read private images with this node's own. Every user and every container in the host's network can then read what the node may."`
+	Answer          mirror.Config `toml:"answer" doc:"How the mirror answers."`
 }
 
 // Listen is an address to serve at.
@@ -110,19 +114,20 @@ type Control struct {
 func defaultConfig() Config {
 	n, st := node.Default(), store.Default()
 	return Config{
-		Log:        Log{Level: "info"},
-		TLS:        TLS{CA: "/etc/darter/tls/ca.crt", Cert: "/etc/darter/tls/node.crt", Key: "/etc/darter/tls/node.key"},
-		Scheduler:  Scheduler{Addresses: []string{"127.0.0.1:8002"}, Wait: config.Duration(n.SchedulerWait)},
-		Peer:       Peer{Listen: ":65002", IdleAfter: config.Duration(n.IdleAfter)},
-		Store:      Store{Root: st.Root, Quota: config.Bytes(st.Quota), Floor: config.Bytes(st.Floor), TTL: config.Duration(st.TTL)},
-		Fetch:      fetcher.Default(),
-		Mirror:     Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
-		Snapshot:   snapshot.Default(),
-		Containerd: hosts.Default(),
-		Health:     Listen{"127.0.0.1:40901"},
-		Metrics:    Listen{":8000"},
-		Control:    Control{Socket: "/run/darter/darterd.sock"},
-		Origin:     registry.Default().Origin,
+		Log:         Log{Level: "info"},
+		TLS:         TLS{CA: "/etc/darter/tls/ca.crt", Cert: "/etc/darter/tls/node.crt", Key: "/etc/darter/tls/node.key"},
+		Scheduler:   Scheduler{Addresses: []string{"127.0.0.1:8002"}, Wait: config.Duration(n.SchedulerWait)},
+		Peer:        Peer{Listen: ":65002", IdleAfter: config.Duration(n.IdleAfter)},
+		Store:       Store{Root: st.Root, Quota: config.Bytes(st.Quota), Floor: config.Bytes(st.Floor), TTL: config.Duration(st.TTL)},
+		Fetch:       fetcher.Default(),
+		Mirror:      Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
+		Snapshot:    snapshot.Default(),
+		Credentials: credential.Default(),
+		Containerd:  hosts.Default(),
+		Health:      Listen{"127.0.0.1:40901"},
+		Metrics:     Listen{":8000"},
+		Control:     Control{Socket: "/run/darter/darterd.sock"},
+		Origin:      registry.Default().Origin,
 	}
 }
 
@@ -161,6 +166,7 @@ func (c *Config) Validate() error {
 	check("fetch", c.Fetch.Validate())
 	check("mirror.answer", c.Mirror.Answer.Validate())
 	check("snapshot", c.Snapshot.Validate())
+	check("credentials", c.Credentials.Validate())
 	check("containerd", c.Containerd.Validate())
 	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())

@@ -40,6 +40,8 @@ func TestConfigurationFaults(t *testing.T) {
 		"[store]\nroot = \"pieces\"":                            "absolute",
 		"[fetch]\nfirst_byte = \"20s\"":                         "fetch.first_byte",
 		"[[registry]]\nhost = \"docker.io\"\nurl = \"ftp://x\"": "registry",
+		"[credentials]\ndocker_config = [\"x\"]":                "credentials: docker_config",
+		"[credentials]\nprovider_bin = \"/x\"":                  "go together",
 		"[mirror]\nlisten = \"nowhere\"":                        "mirror.listen",
 		"[mirror.answer]\ndefault_registry = \"not a host\"":    "default_registry",
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
@@ -146,11 +147,28 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy}); err != nil {
 		return err
 	}
-	if d.mirror, err = mirror.New(d.fetcher, cfg.Mirror.Answer, mirror.Options{Instance: instance, Metrics: d.metrics}); err != nil {
+	return d.openDoors(ctx)
+}
+
+// openDoors makes the doors. The snapshot door reads with what the mirror has seen a
+// moment ago, then with the node's own; the mirror with the node's own if it may.
+func (d *daemon) openDoors(ctx context.Context) error {
+	own, err := credential.Node(d.cfg.Credentials, warnCredentials)
+	if err != nil {
 		return err
 	}
-	if cfg.Snapshot.Enable {
-		d.snapshot, err = snapshot.New(ctx, cfg.Snapshot, snapshot.Options{Fetcher: d.fetcher, Metrics: d.metrics})
+	seen := new(credential.Seen)
+	o := mirror.Options{Instance: string(d.self.ID), Metrics: d.metrics, Witness: seen}
+	if d.cfg.Mirror.NodeCredentials {
+		o.Credentials = own
+	}
+	if d.mirror, err = mirror.New(d.fetcher, d.cfg.Mirror.Answer, o); err != nil {
+		return err
+	}
+	if d.cfg.Snapshot.Enable {
+		d.snapshot, err = snapshot.New(ctx, d.cfg.Snapshot, snapshot.Options{
+			Fetcher: d.fetcher, Credentials: credential.First(warnCredentials, seen, own), Metrics: d.metrics,
+		})
 	}
 	return err
 }
@@ -167,6 +185,11 @@ func (d *daemon) openTags(ctx context.Context) error {
 	}
 	d.tags = tags
 	return nil
+}
+
+// warnCredentials says that a place of credentials failed, and another had one.
+func warnCredentials(ctx context.Context, err error) {
+	log.G(ctx).WithError(err).Warn("some of this node's credentials cannot be had")
 }
 
 // close closes what wire opened.
