@@ -14,6 +14,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/node"
 	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/plugin/hosts"
@@ -29,6 +30,7 @@ type Config struct {
 	Scheduler   Scheduler             `toml:"scheduler" doc:"Who introduces this node to others."`
 	Seed        Seed                  `toml:"seed" doc:"Whether this node reads origins for others."`
 	Peer        Peer                  `toml:"peer" doc:"The piece network: how pieces are exchanged with other nodes."`
+	Limits      limit.Config          `toml:"limits" doc:"Bandwidth."`
 	Store       Store                 `toml:"store" doc:"Where pieces are kept."`
 	Fetch       fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
 	Mirror      Mirror                `toml:"mirror" doc:"The registry mirror door."`
@@ -167,6 +169,7 @@ func (c *Config) Validate() error {
 	check("mirror.answer", c.Mirror.Answer.Validate())
 	check("snapshot", c.Snapshot.Validate())
 	check("credentials", c.Credentials.Validate())
+	check("limits", c.Limits.Validate())
 	check("containerd", c.Containerd.Validate())
 	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())
@@ -197,6 +200,7 @@ func (c *Config) node() node.Config {
 	if c.Peer.DownloadSlots != 0 {
 		n.Download.Slots = c.Peer.DownloadSlots
 	}
+	n.Limits = limit.New(c.Limits)
 	n.SchedulerWait, n.IdleAfter = c.Scheduler.Wait.Duration(), c.Peer.IdleAfter.Duration()
 	return n
 }

@@ -37,6 +37,7 @@ func TestConfigurationFaults(t *testing.T) {
 		"[scheduler]\naddresses = []":                           "scheduler.addresses",
 		"[scheduler]\naddresses = [\"here\"]":                   "scheduler.addresses",
 		"[peer]\nupload_slots = -1":                             "upload slots",
+		"[limits]\nupload = \"1KiB/s\"":                         "limits: upload",
 		"[store]\nroot = \"pieces\"":                            "absolute",
 		"[fetch]\nfirst_byte = \"20s\"":                         "fetch.first_byte",
 		"[[registry]]\nhost = \"docker.io\"\nurl = \"ftp://x\"": "registry",
