@@ -2,17 +2,19 @@ package fetcher
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/darter-p2p/darter/fetcher/access"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
@@ -66,13 +68,15 @@ func (c Config) Validate() error {
 
 // Options are what a Local is given beside its configuration.
 type Options struct {
-	Tags    *Tags            // nil = remembered in memory
-	Hearsay Hearsay          // nil = nobody is told and asked of tags
-	Policy  *upstream.Policy // URLs that seeds may read; others are read for their reader alone; nil = all
+	Tags    *Tags                 // nil = remembered in memory
+	Hearsay Hearsay               // nil = nobody is told and asked of tags
+	Policy  *upstream.Policy      // URLs that seeds may read; others are read for their reader alone; nil = all
+	Access  *access.Config        // for how long a registry's word on who may read counts; nil = the default
+	Metrics prometheus.Registerer // where the fetcher counts; nil = nowhere
 }
 
-// Local is a node's Fetcher: content that anyone may read comes from the piece
-// network, everything else straight from its registry.
+// Local is a node's Fetcher: content comes from the piece network, to readers whom its
+// registry lets have it, and straight from the registry where the network cannot give it.
 type Local struct {
 	cfg     Config
 	swarm   Swarm
@@ -84,6 +88,10 @@ type Local struct {
 	asking  sync.WaitGroup     // for those
 	life    context.Context
 	end     context.CancelFunc
+	counts  counts
+
+	mu     sync.Mutex
+	access *access.Memory
 }
 
 var _ Fetcher = (*Local)(nil)
@@ -94,9 +102,22 @@ func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, erro
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy}
+	who := access.Default()
+	if o.Access != nil {
+		who = *o.Access
+	}
+	if err := who.Validate(); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	salt := make([]byte, 32)
+	_, _ = rand.Read(salt) // never fails
+	l.access = access.New(who, salt)
+	var err error
+	if l.counts, err = newCounts(o.Metrics); err != nil {
+		return nil, err
+	}
 	l.life, l.end = context.WithCancel(context.Background())
 	if l.tags == nil {
-		var err error
 		if l.tags, _, err = OpenTags("", cfg.TagMemory.Duration()); err != nil {
 			return nil, err
 		}
@@ -111,8 +132,7 @@ func (l *Local) Close() {
 	l.asking.Wait()
 }
 
-// private reports whether a content is asked for with a credential: then it is read
-// from the registry for that reader alone, and not shared.
+// private reports whether a content is asked for with a credential.
 func (c Content) private() bool {
 	return c.Header.Get("Authorization") != "" || c.Header.Get("Cookie") != ""
 }
@@ -131,136 +151,64 @@ func (l *Local) Open(ctx context.Context, c Content, r Range) (*Body, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	origin := c.place(c.Digest.String())
-	if c.private() {
-		return l.direct(ctx, task, origin, c.Header, r)
+	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header}
+	if c.Header.Get("Cookie") != "" { // nobody knows what it is good for
+		return l.direct(ctx, w, r)
 	}
-	body, err := l.shared(ctx, task, origin, c.Header, r)
+	body, err := l.granted(ctx, w, r)
 	switch {
 	case err == nil:
 		return body, nil
-	case origin == "":
-		return nil, fmt.Errorf("%s: no registry is named, and no node has it: %w: %w", c.Digest, errdefs.ErrNotFound, err)
-	case ctx.Err() != nil, errdefs.IsOutOfRange(err), errors.Is(err, node.ErrRevoked):
+	case w.origin == "":
+		return nil, fmt.Errorf("%s: no registry is named, and no node has it for everybody: %w: %w", c.Digest, errdefs.ErrNotFound, err)
+	case final(ctx, err):
 		return nil, err
 	}
-	return l.direct(ctx, task, origin, c.Header, r)
+	return l.direct(ctx, w, r)
 }
 
-// shared opens a content of the piece network, and waits for its first byte.
-func (l *Local) shared(ctx context.Context, task p2p.TaskID, origin p2p.Origin, h http.Header, r Range) (*Body, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	patience := time.AfterFunc(l.cfg.FirstByte.Duration(), func() {
-		cancel(fmt.Errorf("the piece network sent no byte within %v: %w", l.cfg.FirstByte, errdefs.ErrUnavailable))
-	})
-	rd, err := l.swarm.Open(ctx, node.Want{Task: task, Origin: origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: p2p.Window})
-	if err == nil {
-		if err = rd.Await(ctx); err != nil {
-			_ = rd.Close()
-		}
+// refused is the registry's word on a reader.
+type refused struct{ error }
+
+// Unwrap returns what the registry said.
+func (r refused) Unwrap() error { return r.error }
+
+// final reports whether the origin would not help where the network did not.
+func final(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errdefs.IsOutOfRange(err) || errors.Is(err, node.ErrRevoked) ||
+		errors.Is(err, errSlowRegistry) || errors.As(err, new(refused))
+}
+
+// granted opens a content of the piece network for a reader who may have it.
+func (l *Local) granted(ctx context.Context, w wish, r Range) (*Body, error) {
+	if err := l.letIn(ctx, w); err != nil {
+		return nil, asRefused(err)
 	}
-	if !patience.Stop() || err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-			if rd != nil {
-				_ = rd.Close()
-			}
-		}
-		cancel(nil)
+	body, readings, err := l.shared(ctx, w, r)
+	if err != nil {
 		return nil, err
 	}
-	from := "swarm"
-	if rd.Held() {
-		from = "store"
+	if err := l.mayHave(ctx, w, readings); err != nil {
+		_ = body.Close()
+		return nil, asRefused(err)
 	}
-	return &Body{
-		ReadCloser: &sharedBody{l: l, ctx: ctx, cancel: cancel, rd: rd, task: task, origin: origin, header: h},
-		Size:       rd.Size(), Offset: rd.Offset(), Length: rd.Length(), From: from,
-	}, nil
+	return body, nil
 }
 
-// sharedBody reads from the piece network for as long as bytes come, and what is
-// left after that from the origin.
-type sharedBody struct {
-	l      *Local
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	rd     *node.Reader
-	task   p2p.TaskID
-	origin p2p.Origin
-	header http.Header
-	rest   *Body // from the origin; nil while the network serves
-}
-
-// Read implements io.Reader.
-func (b *sharedBody) Read(p []byte) (int, error) {
-	if b.rest != nil {
-		return b.rest.Read(p)
+// asRefused marks what the registry said of the reader.
+func asRefused(err error) error {
+	if refuses(err) {
+		return refused{err}
 	}
-	err := b.await()
-	if err == nil {
-		return b.rd.Read(p)
-	}
-	if b.ctx.Err() != nil {
-		return 0, context.Cause(b.ctx)
-	}
-	if b.origin == "" || errors.Is(err, node.ErrRevoked) {
-		return 0, err
-	}
-	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()
-	rest, derr := b.l.direct(b.ctx, b.task, b.origin, b.header, Range{Offset: b.rd.Position(), Length: left})
-	if derr != nil {
-		return 0, fmt.Errorf("%w; and the origin: %w", err, derr)
-	}
-	b.rest = rest
-	return rest.Read(p)
-}
-
-// WriteTo implements io.WriterTo: what the store holds goes to w as a file.
-func (b *sharedBody) WriteTo(w io.Writer) (int64, error) {
-	var sent int64
-	for b.rest == nil && b.rd.Position() < b.rd.Offset()+b.rd.Length() {
-		if err := b.await(); err != nil {
-			break // Read says why, or goes on at the origin
-		}
-		n, err := b.rd.WriteSure(w)
-		sent += n
-		if err != nil {
-			return sent, err
-		}
-	}
-	n, err := io.Copy(w, onlyReader{b})
-	return sent + n, err
-}
-
-// onlyReader hides WriteTo from io.Copy.
-type onlyReader struct{ io.Reader }
-
-// await waits for the next byte from the piece network, but not for longer than a stall.
-func (b *sharedBody) await() error {
-	if b.rd.Ready() {
-		return nil
-	}
-	stall, cancel := context.WithTimeout(b.ctx, b.l.cfg.Stall.Duration())
-	defer cancel()
-	return b.rd.Await(stall)
-}
-
-// Close implements io.Closer.
-func (b *sharedBody) Close() error {
-	defer b.cancel(nil)
-	if b.rest != nil {
-		b.rest.Close()
-	}
-	return b.rd.Close()
+	return err
 }
 
 // direct reads a content from its registry for one reader.
-func (l *Local) direct(ctx context.Context, task p2p.TaskID, origin p2p.Origin, h http.Header, r Range) (*Body, error) {
-	if origin == "" {
-		return nil, fmt.Errorf("%s: no registry is named: %w", task, errdefs.ErrNotFound)
+func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
+	if w.origin == "" {
+		return nil, fmt.Errorf("%s: no registry is named: %w", w.task, errdefs.ErrNotFound)
 	}
-	req := source.Request{Origin: origin, Offset: r.Offset, Length: r.Length, Header: h}
+	req := source.Request{Origin: w.origin, Offset: r.Offset, Length: r.Length, Header: w.header}
 	if r.Offset < 0 {
 		at, err := l.origin.Stat(ctx, req)
 		if err != nil {
@@ -273,7 +221,7 @@ func (l *Local) direct(ctx context.Context, task p2p.TaskID, origin p2p.Origin, 
 		return nil, err
 	}
 	return &Body{
-		ReadCloser: &countedBody{ReadCloser: resp.Body, l: l, task: task},
+		ReadCloser: &countedBody{ReadCloser: resp.Body, l: l, task: w.task},
 		Size:       resp.Size, Offset: resp.Offset, Length: resp.Length, MediaType: resp.MediaType, Validator: resp.Validator, From: "origin",
 	}, nil
 }
@@ -307,33 +255,49 @@ func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 	if err != nil {
 		return Descriptor{}, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	if !c.private() {
-		if s, ok := l.swarm.Task(task); ok && s.Complete {
-			return Descriptor{Digest: c.Digest, Size: s.Geometry.Size}, nil
-		}
+	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header}
+	if size, ok := l.statHere(w); ok {
+		return Descriptor{Digest: c.Digest, Size: size}, nil
 	}
-	origin := c.place(c.Digest.String())
-	if origin == "" {
+	if w.origin == "" {
 		return Descriptor{}, fmt.Errorf("%s: no registry is named: %w", c.Digest, errdefs.ErrNotFound)
 	}
 	// A registry that hangs leaves time to ask the piece network.
 	soon, cancel := context.WithTimeout(ctx, l.cfg.FirstByte.Duration())
-	resp, err := l.origin.Stat(soon, source.Request{Origin: origin, Length: -1, Header: c.Header})
+	resp, err := l.origin.Stat(soon, source.Request{Origin: w.origin, Length: -1, Header: c.Header})
 	late := soon.Err() != nil
 	cancel()
 	if err == nil {
+		if c.Header.Get("Cookie") == "" {
+			l.learn(l.key(w.origin, c.Header), c.Header, nil)
+		}
 		return Descriptor{Digest: c.Digest, Size: resp.Size, MediaType: resp.MediaType}, nil
 	}
 	if late && ctx.Err() == nil {
 		err = fmt.Errorf("registry %s does not answer: %w: %w", c.Registry, errdefs.ErrUnavailable, err)
 	}
-	if c.private() || !errdefs.IsUnavailable(err) || ctx.Err() != nil {
+	if c.Header.Get("Cookie") != "" || !errdefs.IsUnavailable(err) || ctx.Err() != nil {
 		return Descriptor{}, err
 	}
-	body, serr := l.shared(ctx, task, origin, c.Header, Range{Offset: 0, Length: 1})
+	l.learn(l.key(w.origin, c.Header), c.Header, err) // who asks next need not wait as long
+	body, serr := l.granted(ctx, w, Range{Offset: 0, Length: 1})
 	if serr != nil {
 		return Descriptor{}, fmt.Errorf("%w; and the piece network: %w", err, serr)
 	}
 	defer body.Close()
 	return Descriptor{Digest: c.Digest, Size: body.Size}, nil
+}
+
+// statHere returns the size of a content that this host holds whole and that is public
+// without asking.
+func (l *Local) statHere(w wish) (int64, bool) {
+	s, ok := l.swarm.Task(w.task)
+	if !ok || !s.Complete {
+		return 0, false
+	}
+	if w.origin == "" {
+		return s.Geometry.Size, access.Public(s.Readings)
+	}
+	r, ok := access.Of(w.origin, s.Readings)
+	return s.Geometry.Size, ok && access.Vouched(w.origin, s.Readings) && l.freshPublic(r)
 }

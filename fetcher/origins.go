@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/p2p"
 )
 
-// Origins reads origins for the piece network, as a seed does: without anybody's
-// credentials. It is a node.Origins.
+// Origins reads origins for the piece network, as a seed does: without a credential, or
+// with a reader's. It is a node.Origins.
 type Origins struct{ Source source.Source }
 
-// Open reads length bytes of a content from off, -1 = to its end.
-func (o Origins) Open(ctx context.Context, origin p2p.Origin, off, length int64) (io.ReadCloser, int64, error) {
-	resp, err := o.Source.Open(ctx, source.Request{Origin: origin, Offset: off, Length: length})
+// Open reads length bytes of a content from off, -1 = to its end. The authorization is
+// a reader's, "" = none.
+func (o Origins) Open(ctx context.Context, origin p2p.Origin, authorization p2p.Secret, off, length int64) (io.ReadCloser, int64, error) {
+	r := source.Request{Origin: origin, Offset: off, Length: length}
+	if authorization != "" {
+		r.Header = http.Header{"Authorization": {string(authorization)}}
+	}
+	resp, err := o.Source.Open(ctx, r)
 	if err != nil {
 		return nil, 0, originError(err)
 	}

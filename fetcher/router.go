@@ -41,6 +41,14 @@ func isURL(o p2p.Origin) bool {
 	return strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")
 }
 
+// Bearer implements Bearers, where the source of registries does.
+func (r Router) Bearer(ctx context.Context, ask source.Request) (p2p.Secret, error) {
+	if b, ok := r.Registry.(Bearers); ok {
+		return b.Bearer(ctx, ask)
+	}
+	return "", fmt.Errorf("%s: no tokens: %w", ask.Origin, errdefs.ErrNotFound)
+}
+
 // Open implements source.Source.
 func (r Router) Open(ctx context.Context, ask source.Request) (*source.Response, error) {
 	s, err := r.of(ask.Origin)

@@ -65,6 +65,9 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 			if a.err != nil {
 				return l.stale(ctx, c, origin, a.err)
 			}
+			if c.Header.Get("Cookie") == "" { // it gave him the manifest that has this digest
+				l.learn(l.key(c.place(a.d.Digest.String()), c.Header), c.Header, nil)
+			}
 			if !c.private() {
 				l.remember(ctx, origin, a.d)
 			}

@@ -2,7 +2,6 @@ package fetcher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/source/httpread"
 	"github.com/darter-p2p/darter/p2p"
-	"github.com/darter-p2p/darter/p2p/node"
 )
 
 // URL names a content by an http or https URL, and who asks for it.
@@ -69,14 +67,14 @@ func (l *Local) OpenURL(ctx context.Context, u URL, r Range) (*Body, error) {
 	canonical, signed := httpsource.Canonical(parsed, l.cfg.FilteredQuery)
 	unshared := p2p.TaskOfURL(canonical, u.Tag, u.Application)
 	if u.private(parsed) {
-		return l.direct(ctx, unshared, httpsource.Origin(parsed, u.Validator), withUser(u.Header, parsed), r)
+		return l.direct(ctx, wish{task: unshared, origin: httpsource.Origin(parsed, u.Validator), header: withUser(u.Header, parsed)}, r)
 	}
 	if u.Digest != "" && !signed && u.Validator == "" {
 		task, err := p2p.TaskOfDigest(u.Digest)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 		}
-		return l.sharedOrDirect(ctx, task, httpsource.Origin(parsed, ""), u.Header, r)
+		return l.sharedOrDirect(ctx, wish{task: task, origin: httpsource.Origin(parsed, ""), header: u.Header, anywhere: true}, r)
 	}
 	for try := 1; ; try++ {
 		body, err := l.openGeneration(ctx, u, parsed, canonical, r)
@@ -98,10 +96,11 @@ func (l *Local) openGeneration(ctx context.Context, u URL, parsed *url.URL, cano
 	}
 	origin := httpsource.Origin(parsed, at.Validator)
 	task := p2p.TaskOfGeneration(canonical, u.Tag, u.Application, at.Validator)
+	w := wish{task: task, origin: origin, header: u.Header, open: true}
 	if at.Validator == "" || at.Size <= 0 || !l.sharable(parsed) {
-		return l.direct(ctx, task, origin, u.Header, r)
+		return l.direct(ctx, w, r)
 	}
-	body, err := l.sharedOrDirect(ctx, task, origin, u.Header, r)
+	body, err := l.sharedOrDirect(ctx, w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +115,13 @@ func (l *Local) sharable(u *url.URL) bool {
 }
 
 // sharedOrDirect opens a content of the piece network, or of its origin where that fails.
-func (l *Local) sharedOrDirect(ctx context.Context, task p2p.TaskID, origin p2p.Origin, h http.Header, r Range) (*Body, error) {
-	body, err := l.shared(ctx, task, origin, h, r)
-	if err == nil || ctx.Err() != nil || errdefs.IsOutOfRange(err) || errors.Is(err, node.ErrRevoked) {
+func (l *Local) sharedOrDirect(ctx context.Context, w wish, r Range) (*Body, error) {
+	body, err := l.granted(ctx, w, r)
+	if err == nil || final(ctx, err) {
 		return body, err
 	}
-	log.G(ctx).WithField("task", task).WithError(err).Info("piece network does not give the content: read from its origin")
-	return l.direct(ctx, task, origin, h, r)
+	log.G(ctx).WithField("task", w.task).WithError(err).Info("piece network does not give the content: read from its origin")
+	return l.direct(ctx, w, r)
 }
 
 // askURL asks an origin for size and validator; readers at the same time share the answer.

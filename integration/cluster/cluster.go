@@ -18,8 +18,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/access"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
@@ -44,6 +46,8 @@ type Cluster struct {
 	Origin *sourcetest.Memory // registries
 	urls   *httpsource.Source
 	Core   swarm.Config
+	// Registries makes a node's source of registries; nil = Origin for all.
+	Registries func(name string) source.Source
 }
 
 // New makes a cluster with a running scheduler and no nodes.
@@ -66,8 +70,14 @@ func New(t testing.TB) *Cluster {
 	return c
 }
 
-// origins reads registries from memory and URLs from where they are.
-func (c *Cluster) origins() fetcher.Router { return fetcher.Router{Registry: c.Origin, HTTP: c.urls} }
+// origins reads registries from memory, or as the test says, and URLs from where they are.
+func (c *Cluster) origins(name string) fetcher.Router {
+	r := fetcher.Router{Registry: c.Origin, HTTP: c.urls}
+	if c.Registries != nil {
+		r.Registry = c.Registries(name)
+	}
+	return r
+}
 
 func (c *Cluster) identity(role pki.Role, name string) *pki.Identity {
 	pair, err := c.ca.Issue(pki.Request{Role: role, Name: name}, time.Now())
@@ -144,6 +154,7 @@ type Node struct {
 	ID      p2p.HostID
 	Fetcher *fetcher.Local
 	Store   *store.Disk
+	Addr    string // of its piece network
 	Stop    func()
 }
 
@@ -152,6 +163,7 @@ type Options struct {
 	Config func(*node.Config)
 	Events node.Events
 	Fetch  func(*fetcher.Config)
+	Access *access.Config
 }
 
 // Start starts a node or a seed; one of a name that was stopped takes its store up again.
@@ -168,11 +180,12 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	sc := store.Default()
 	sc.Root, sc.Floor = filepath.Join(c.dir, name), 0
+	origins := c.origins(name)
 	var err error
 	if n.Store, err = store.Open(context.Background(), sc); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: c.origins()}, security{id}, o.Events); err != nil {
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: origins}, security{id}, o.Events); err != nil {
 		c.t.Fatal(err)
 	}
 	x := exchange.Default()
@@ -181,6 +194,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	n.Addr = wire.Addr().String()
 	tc := tracker.Default()
 	tc.MaxWait = 200 * time.Millisecond
 	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
@@ -199,7 +213,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, c.origins(), fetcher.Options{Tags: tags, Hearsay: track}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, origins, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}

@@ -220,8 +220,12 @@ func TestPrivate(t *testing.T) {
 		t.Errorf("with the token: %d bytes, %v", got.Len(), err)
 	}
 	body.Close()
-	if s, ok := n.Task(v.Task); ok && s.Pieces > 0 {
-		t.Error("private content was kept")
+	if s, _ := n.Task(v.Task); s.Pieces == 0 {
+		t.Error("private content was not kept for the next reader who may have it")
+	}
+	ask.Header = http.Header{"Authorization": {"Bearer guess"}}
+	if _, err := n.Fetcher.Open(patience(t), ask, fetcher.All); !errors.As(err, &said) || said.Status != http.StatusUnauthorized {
+		t.Errorf("with a wrong token, after somebody read it with the right one: %v", err)
 	}
 	if _, err := n.Fetcher.Open(patience(t), v.Ask("app"), fetcher.All); !errors.As(err, &said) || said.Status != http.StatusUnauthorized {
 		t.Errorf("without a token, after somebody read it with one: %v", err)

@@ -66,6 +66,9 @@ func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author) {
 		n.failLocked(t, fmt.Errorf("task %s: keep digests: %w", t.id, err))
 		return
 	}
+	if b.Final { // it replaced what was kept
+		n.keepReadingsLocked(t, t.readings...)
+	}
 	n.learnLocked(t, b)
 	for id, nb := range t.neighbours {
 		if h := n.hosts[id]; h != nil && h.link != nil && nb.told && id != author.Host {

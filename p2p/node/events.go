@@ -17,6 +17,8 @@ type Events struct {
 	OriginRetry     func(task p2p.TaskID, origin p2p.Origin, err error)
 	HostUnreachable func(host p2p.Host, err error)
 	HostLost        func(host p2p.HostID, err error)
+	// TokenGiven: a reader's bearer token went to a seed that reads his content.
+	TokenGiven func(task p2p.TaskID, to p2p.HostID)
 }
 
 // orNothing fills in functions that do nothing.
@@ -47,6 +49,9 @@ func (e Events) orNothing() Events {
 	}
 	if e.HostUnreachable == nil {
 		e.HostUnreachable = func(p2p.Host, error) {}
+	}
+	if e.TokenGiven == nil {
+		e.TokenGiven = func(p2p.TaskID, p2p.HostID) {}
 	}
 	if e.HostLost == nil {
 		e.HostLost = func(p2p.HostID, error) {}

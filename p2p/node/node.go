@@ -66,6 +66,7 @@ type Node struct {
 	hosts     map[p2p.HostID]*host
 	past      *history
 	readerID  download.ReaderID
+	lendings  uint64 // credentials lent so far
 	flushing  bool
 	flushed   time.Time // when haves left last
 	scheduler struct {

@@ -19,7 +19,9 @@ import (
 type Origins interface {
 	// Open reads length bytes of a content from off; -1 = to its end. The size is that
 	// of the whole content. What the origin refused is a p2p.OriginError in the chain.
-	Open(ctx context.Context, o p2p.Origin, off, length int64) (body io.ReadCloser, size int64, err error)
+	// The authorization is a reader's, "" = none: it goes to this origin and nowhere else,
+	// and is not kept.
+	Open(ctx context.Context, o p2p.Origin, authorization p2p.Secret, off, length int64) (body io.ReadCloser, size int64, err error)
 }
 
 // readRun reads the pieces [first, end) from the origin and returns how many it got.
@@ -36,7 +38,7 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 	defer cancel()
 	stall := time.AfterFunc(p.n.cfg.OriginStall, cancel)
 	defer stall.Stop()
-	body, size, err := p.n.origins.Open(ctx, p.origin, off, length)
+	body, size, err := p.n.origins.Open(ctx, p.origin, p.key, off, length)
 	if err != nil {
 		return 0, p.stalled(ctx, err)
 	}
@@ -87,6 +89,7 @@ func (p *puller) started(size int64) error {
 	if err := n.setSizeLocked(t, size); err != nil {
 		return err
 	}
+	p.readLocked()
 	n.tracker.PullStarted(t.id, size)
 	return nil
 }

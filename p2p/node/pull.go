@@ -14,12 +14,18 @@ import (
 type puller struct {
 	n      *Node
 	t      *task
-	origin p2p.Origin
+	origin p2p.Origin // as its source reads it
+	lent   bool       // readers have a credential for it
 	signer *trust.Signer
 	ctx    context.Context
 	cancel context.CancelFunc
 	sum    sum // of the content, as far as it was read in order
 	batch  batch
+
+	key     p2p.Secret   // the Authorization shown to the origin; "" = none
+	refused []p2p.Secret // by the origin
+	search  *search      // for a key; nil = none is under way
+	noted   *bool        // what was noted: read without a key
 }
 
 // Pull is the scheduler's word to read from the origin what the swarm lacks of a
@@ -52,7 +58,8 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 	}
 	t.origin, t.joined = origin, true
 	n.wantAllLocked(t)
-	p := &puller{n: n, t: t, origin: origin, signer: signer, sum: newSum()}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum()}
+	p.origin, p.lent = origin.Bare()
 	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	t.puller = p
 	n.goLocked(p.run)
@@ -122,10 +129,15 @@ func (p *puller) read() error {
 		}
 		pieces, err := p.readRun(first, end)
 		if pieces > 0 {
-			tries = 0
+			tries, p.refused = 0, nil
 		}
 		if err == nil {
 			continue
+		}
+		if refusal := err; p.ctx.Err() == nil {
+			if err = p.unlock(refusal); err == nil {
+				continue
+			}
 		}
 		if tries++; p.ctx.Err() != nil || tries >= p.n.cfg.OriginTries || !retryable(err) {
 			return err
@@ -142,7 +154,7 @@ func (p *puller) read() error {
 // retryable reports whether an origin may say something else when asked again at once.
 func retryable(err error) bool {
 	var said p2p.OriginError
-	if errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
+	if errors.Is(err, errNoCredential) || errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
 		return false
 	}
 	return !errors.As(err, &said) || said.Status == 0 || said.Status >= 500

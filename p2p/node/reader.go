@@ -23,6 +23,8 @@ type Want struct {
 	// Offset counts from the end.
 	Offset, Length int64
 	Class          p2p.Class
+	// Credential is the reader's, for origins that do not open without; nil = none.
+	Credential Credential
 }
 
 // Reader reads a range of a task in order while it arrives. It is not safe for
@@ -42,6 +44,7 @@ type Reader struct {
 	sure   int64 // bytes before this are verified and stored
 	held   bool  // the range was all there at Open
 	own    *os.File
+	lent   uint64 // the number of the credential
 }
 
 // Open returns a reader of a range of a content; readers of one content share one
@@ -64,19 +67,18 @@ func (n *Node) Open(ctx context.Context, w Want) (*Reader, error) {
 	}
 	t.readers++
 	t.used = time.Now()
-	if !t.haveAll() && !t.joined {
-		t.joined = true
-		n.tracker.Join(t.id, w.Origin, w.Size)
-	}
+	key := n.lendLocked(t, w)
+	n.joinLocked(t, w)
 	if err := n.awaitSizeLocked(ctx, t); err != nil {
-		n.closeLocked(t)
+		n.closeLocked(t, key)
 		return nil, fmt.Errorf("open %s: %w", w.Task, err)
 	}
 	r, err := n.readerLocked(ctx, t, w)
 	if err != nil {
-		n.closeLocked(t)
+		n.closeLocked(t, key)
 		return nil, fmt.Errorf("open %s: %w", w.Task, err)
 	}
+	r.lent = key
 	n.pollLocked()
 	return r, nil
 }
@@ -236,7 +238,7 @@ func (r *Reader) Close() error {
 	}
 	r.cancel()
 	r.n.core.ReaderGone(r.t.id, r.id)
-	r.n.closeLocked(r.t)
+	r.n.closeLocked(r.t, r.lent)
 	h := r.h
 	r.h = nil
 	h.Release()
@@ -246,7 +248,9 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-func (n *Node) closeLocked(t *task) {
+// closeLocked ends a reader's part in a task, and takes his credential back.
+func (n *Node) closeLocked(t *task, key uint64) {
+	delete(t.lent, key)
 	t.readers--
 	t.used = time.Now()
 }

@@ -31,6 +31,12 @@ func (n *Node) Received(l exchange.Link, m exchange.Message) error {
 		n.receiveLeaveLocked(from, m.Task)
 	case exchange.Free:
 		n.core.Free(from)
+	case exchange.Reading:
+		n.receiveReadingLocked(from, m)
+	case exchange.AskToken:
+		n.receiveAskLocked(l, m)
+	case exchange.Token:
+		n.receiveTokenLocked(from, m)
 	}
 	n.pollLocked()
 	return nil
@@ -69,13 +75,20 @@ func (n *Node) bitmapLocked(t *task, nb *neighbour) {
 	n.core.Bitmap(t.id, nb.host.ID, nb.host.Seed, nb.set.Clone())
 }
 
-// tellLocked sends a neighbour what this host holds of a task, digests first.
+// tellLocked sends a neighbour what this host holds of a task: where it is from and the
+// digests first.
 func (n *Node) tellLocked(t *task, nb *neighbour) {
 	h := n.hosts[nb.host.ID]
 	if h == nil || h.link == nil {
 		return
 	}
 	nb.told = true
+	for _, r := range t.readings {
+		h.link.Send(exchange.Reading{Task: t.id, Reading: r})
+	}
+	if t.puller != nil && t.puller.search != nil {
+		t.puller.askLocked()
+	}
 	if t.geometry.IsZero() {
 		h.link.Send(exchange.Bitmap{Task: t.id})
 		return

@@ -70,6 +70,7 @@ type Snapshot struct {
 	Active   bool // the rest is wanted
 	SignedBy []string
 	Readers  int
+	Readings []p2p.Reading // where it was read
 	Error    error
 	Stats
 	Peers []PeerSnapshot
@@ -114,7 +115,7 @@ func (n *Node) Task(id p2p.TaskID) (Snapshot, bool) {
 
 func (n *Node) snapshotLocked(t *task) Snapshot {
 	s := Snapshot{Task: t.id, Origin: t.origin, Geometry: t.geometry, Final: t.final, Complete: t.complete,
-		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Error: t.err, Stats: t.stats}
+		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Readings: slices.Clone(t.readings), Error: t.err, Stats: t.stats}
 	if t.have != nil {
 		s.Pieces = t.have.Count()
 	}

@@ -17,26 +17,30 @@ import (
 
 // task is this host's part in one task.
 type task struct {
-	id       p2p.TaskID
-	origin   p2p.Origin
-	geometry p2p.Geometry // zero until known
-	handle   store.Task   // nil until the geometry is known, and when idle
-	have     *p2p.PieceSet
-	known    *p2p.PieceSet // pieces whose digest is known
-	digests  []p2p.PieceDigest
-	batches  []trust.Batch // what was said of the digests, for relaying; one if final
-	final    bool          // the digest of the whole content matched
-	complete bool          // final, whole and in its place in the store
-	settling bool          // on its way there
-	joined   bool          // wanted: the scheduler was asked for neighbours
-	wantAll  bool
-	err      error // why no more will come
+	id        p2p.TaskID
+	origin    p2p.Origin
+	geometry  p2p.Geometry // zero until known
+	handle    store.Task   // nil until the geometry is known, and when idle
+	have      *p2p.PieceSet
+	known     *p2p.PieceSet // pieces whose digest is known
+	digests   []p2p.PieceDigest
+	batches   []trust.Batch // what was said of the digests, for relaying; one if final
+	final     bool          // the digest of the whole content matched
+	complete  bool          // final, whole and in its place in the store
+	settling  bool          // on its way there
+	joined    bool          // wanted: the scheduler was asked for neighbours
+	joinedKey bool          // for readers with a credential, too
+	wantAll   bool
+	err       error // why no more will come
 
 	neighbours map[p2p.HostID]*neighbour
 	banned     map[p2p.HostID]string
 	ledger     *upload.Ledger
 	fresh      fresh
-	pending    []p2p.Piece // haves that were not sent yet
+	readings   []p2p.Reading       // where it was read
+	lent       map[uint64]lent     // credentials of readers
+	answering  map[p2p.HostID]bool // seeds that a token is got for
+	pending    []p2p.Piece         // haves that were not sent yet
 	puller     *puller
 	readers    int
 	used       time.Time
@@ -117,13 +121,19 @@ func (n *Node) adoptLocked(t *task, h store.Task) error {
 		}
 	}
 	n.core.Add(t.id, t.geometry, t.have)
+	heard := slices.Clone(t.readings)
 	for _, proof := range h.Proofs() {
+		if p2p.IsReading(proof) {
+			t.recall(proof)
+			continue
+		}
 		b, err := trust.DecodeBatch(proof)
 		if err != nil {
 			return fmt.Errorf("task %s: its stored digests: %w", t.id, err)
 		}
 		n.learnLocked(t, b)
 	}
+	n.keepReadingsLocked(t, heard...)
 	t.complete = h.Completed()
 	if t.joined && t.wantAll {
 		n.core.Want(t.id, 0, p2p.Piece(pieces))

@@ -1,0 +1,130 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/darter-p2p/darter/fetcher/access"
+	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/node"
+)
+
+// shared opens a content of the piece network, and waits for its first byte. It returns
+// where the content was read, too: nobody has looked yet whether the reader may have it.
+func (l *Local) shared(ctx context.Context, w wish, r Range) (*Body, []p2p.Reading, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	patience := time.AfterFunc(l.cfg.FirstByte.Duration(), func() {
+		cancel(fmt.Errorf("the piece network sent no byte within %v: %w", l.cfg.FirstByte, errdefs.ErrUnavailable))
+	})
+	rd, err := l.swarm.Open(ctx, node.Want{
+		Task: w.task, Origin: w.origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: p2p.Window, Credential: l.lend(w),
+	})
+	if err == nil {
+		if err = rd.Await(ctx); err != nil {
+			_ = rd.Close()
+		}
+	}
+	if !patience.Stop() || err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+			if rd != nil {
+				_ = rd.Close()
+			}
+		}
+		cancel(nil)
+		return nil, nil, err
+	}
+	from := "swarm"
+	if rd.Held() {
+		from = "store"
+	}
+	return &Body{
+		ReadCloser: &sharedBody{l: l, ctx: ctx, cancel: cancel, rd: rd, wish: w},
+		Size:       rd.Size(), Offset: rd.Offset(), Length: rd.Length(), From: from,
+	}, rd.Readings(), nil
+}
+
+// sharedBody reads from the piece network for as long as bytes come, and what is
+// left after that from the origin.
+type sharedBody struct {
+	l      *Local
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	rd     *node.Reader
+	wish   wish
+	rest   *Body // from the origin; nil while the network serves
+}
+
+// Read implements io.Reader.
+func (b *sharedBody) Read(p []byte) (int, error) {
+	if b.rest != nil {
+		return b.rest.Read(p)
+	}
+	err := b.await()
+	if err == nil {
+		return b.rd.Read(p)
+	}
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
+	}
+	if b.wish.origin == "" || errors.Is(err, node.ErrRevoked) {
+		return 0, err
+	}
+	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()
+	rest, derr := b.l.direct(b.ctx, b.wish, Range{Offset: b.rd.Position(), Length: left})
+	if derr != nil {
+		return 0, fmt.Errorf("%w; and the origin: %w", err, derr)
+	}
+	b.rest = rest
+	return rest.Read(p)
+}
+
+// WriteTo implements io.WriterTo: what the store holds goes to w as a file.
+func (b *sharedBody) WriteTo(w io.Writer) (int64, error) {
+	var sent int64
+	for b.rest == nil && b.rd.Position() < b.rd.Offset()+b.rd.Length() {
+		if err := b.await(); err != nil {
+			break // Read says why, or goes on at the origin
+		}
+		n, err := b.rd.WriteSure(w)
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	n, err := io.Copy(w, onlyReader{b})
+	return sent + n, err
+}
+
+// onlyReader hides WriteTo from io.Copy.
+type onlyReader struct{ io.Reader }
+
+// await waits for the next byte from the piece network, but not for longer than a stall.
+func (b *sharedBody) await() error {
+	if b.rd.Ready() {
+		return nil
+	}
+	stall, cancel := context.WithTimeout(b.ctx, b.l.cfg.Stall.Duration())
+	defer cancel()
+	if err := b.rd.Await(stall); err != nil || b.wish.open || b.wish.origin == "" {
+		return err
+	}
+	if !access.Vouched(b.wish.origin, b.rd.Readings()) { // another origin has come in
+		return fmt.Errorf("%s: %w", b.wish.origin, errElsewhere)
+	}
+	return nil
+}
+
+// Close implements io.Closer.
+func (b *sharedBody) Close() error {
+	defer b.cancel(nil)
+	if b.rest != nil {
+		b.rest.Close()
+	}
+	return b.rd.Close()
+}
