@@ -21,6 +21,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/node"
 )
 
@@ -73,6 +74,7 @@ type Options struct {
 	Policy  *upstream.Policy      // URLs that seeds may read; others are read for their reader alone; nil = all
 	Access  *access.Config        // for how long a registry's word on who may read counts; nil = the default
 	Metrics prometheus.Registerer // where the fetcher counts; nil = nowhere
+	Limits  *limit.Limits         // for what origins send to one reader; nil = none
 }
 
 // Local is a node's Fetcher: content comes from the piece network, to readers whom its
@@ -89,6 +91,7 @@ type Local struct {
 	life    context.Context
 	end     context.CancelFunc
 	counts  counts
+	limits  *limit.Limits
 
 	mu     sync.Mutex
 	access *access.Memory
@@ -101,7 +104,7 @@ func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy}
+	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy, limits: o.Limits}
 	who := access.Default()
 	if o.Access != nil {
 		who = *o.Access
@@ -182,7 +185,14 @@ func final(ctx context.Context, err error) bool {
 // granted opens a content of the piece network for a reader who may have it.
 func (l *Local) granted(ctx context.Context, w wish, r Range) (*Body, error) {
 	if err := l.letIn(ctx, w); err != nil {
-		return nil, asRefused(err)
+		if !fails(err) || ctx.Err() != nil {
+			return nil, asRefused(err)
+		}
+		// Who he is cannot be asked: he gets what is everybody's.
+		if body, aerr := l.granted(ctx, w.anonymous(), r); aerr == nil {
+			return body, nil
+		}
+		return nil, err
 	}
 	body, readings, err := l.shared(ctx, w, r)
 	if err != nil {
@@ -221,7 +231,7 @@ func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
 		return nil, err
 	}
 	return &Body{
-		ReadCloser: &countedBody{ReadCloser: resp.Body, l: l, task: w.task},
+		ReadCloser: &countedBody{ReadCloser: resp.Body, in: l.limits.Receiving(w.task, p2p.Urgent).Reader(ctx, resp.Body), l: l, task: w.task},
 		Size:       resp.Size, Offset: resp.Offset, Length: resp.Length, MediaType: resp.MediaType, Validator: resp.Validator, From: "origin",
 	}, nil
 }
@@ -229,6 +239,7 @@ func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
 // countedBody counts the bytes that an origin sent to this node alone.
 type countedBody struct {
 	io.ReadCloser
+	in   io.Reader // its bytes, at the pace of the limits
 	l    *Local
 	task p2p.TaskID
 	n    int64
@@ -236,7 +247,7 @@ type countedBody struct {
 
 // Read implements io.Reader.
 func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.in.Read(p)
 	b.n += int64(n)
 	return n, err
 }
@@ -262,30 +273,46 @@ func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 	if w.origin == "" {
 		return Descriptor{}, fmt.Errorf("%s: no registry is named: %w", c.Digest, errdefs.ErrNotFound)
 	}
+	alone := c.Header.Get("Cookie") != ""
+	if !alone && l.hung(w.origin) {
+		if d, err := l.statShared(ctx, w); err == nil {
+			return d, nil
+		}
+	}
 	// A registry that hangs leaves time to ask the piece network.
 	soon, cancel := context.WithTimeout(ctx, l.cfg.FirstByte.Duration())
 	resp, err := l.origin.Stat(soon, source.Request{Origin: w.origin, Length: -1, Header: c.Header})
 	late := soon.Err() != nil
 	cancel()
 	if err == nil {
-		if c.Header.Get("Cookie") == "" {
+		if !alone {
 			l.learn(l.key(w.origin, c.Header), c.Header, nil)
 		}
 		return Descriptor{Digest: c.Digest, Size: resp.Size, MediaType: resp.MediaType}, nil
 	}
 	if late && ctx.Err() == nil {
+		l.hang(w.origin)
 		err = fmt.Errorf("registry %s does not answer: %w: %w", c.Registry, errdefs.ErrUnavailable, err)
 	}
-	if c.Header.Get("Cookie") != "" || !errdefs.IsUnavailable(err) || ctx.Err() != nil {
+	if alone || !errdefs.IsUnavailable(err) || ctx.Err() != nil {
 		return Descriptor{}, err
 	}
-	l.learn(l.key(w.origin, c.Header), c.Header, err) // who asks next need not wait as long
-	body, serr := l.granted(ctx, w, Range{Offset: 0, Length: 1})
+	d, serr := l.statShared(ctx, w)
 	if serr != nil {
 		return Descriptor{}, fmt.Errorf("%w; and the piece network: %w", err, serr)
 	}
+	return d, nil
+}
+
+// statShared describes a content that the piece network gives the reader.
+func (l *Local) statShared(ctx context.Context, w wish) (Descriptor, error) {
+	body, err := l.granted(ctx, w, Range{Offset: 0, Length: 1})
+	if err != nil {
+		return Descriptor{}, err
+	}
 	defer body.Close()
-	return Descriptor{Digest: c.Digest, Size: body.Size}, nil
+	d, _ := w.task.Digest()
+	return Descriptor{Digest: d, Size: body.Size}, nil
 }
 
 // statHere returns the size of a content that this host holds whole and that is public

@@ -122,7 +122,8 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.store, err = store.Open(ctx, cfg.store()); err != nil {
 		return err
 	}
-	d.node, err = node.New(cfg.node(), d.self.ID, d.store, fetcher.Origins{Source: fetcher.Router{Registry: d.source, HTTP: d.urls}}, security{d.id}, d.counters.events(log.G(ctx)))
+	peer := cfg.node()
+	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: fetcher.Router{Registry: d.source, HTTP: d.urls}}, security{d.id}, d.counters.events(log.G(ctx)))
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Limits: peer.Limits}); err != nil {
 		return err
 	}
 	return d.openDoors(ctx)

@@ -213,7 +213,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, origins, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, origins, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}

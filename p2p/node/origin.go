@@ -54,11 +54,12 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 			err = ferr
 		}
 	}()
+	limited := p.n.cfg.Limits.Receiving(t.id, p2p.Urgent).Reader(ctx, body) // classes are for what others send
 	for piece := first; piece < end; piece++ {
 		if p.superseded(piece) {
 			return pieces, nil
 		}
-		err := p.readPiece(piece, body, func() { stall.Reset(p.n.cfg.OriginStall) })
+		err := p.readPiece(piece, limited, func() { stall.Reset(p.n.cfg.OriginStall) })
 		if err != nil {
 			return pieces, p.stalled(ctx, err)
 		}
