@@ -1,6 +1,7 @@
 package dropin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,15 +25,44 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
+// criNamespace is where CRI keeps what it has.
+const criNamespace = "k8s.io"
+
 // askTimeout bounds the questions to containerd.
 const askTimeout = 30 * time.Second
 
 // Use is what a containerd namespace has in darter's snapshotter.
 type Use struct {
 	Namespace  string
-	Snapshots  int      // of images and containers
-	Containers []string // their IDs
+	Snapshots  int // of images and containers
+	Containers []Container
 	Images     []string // references of images that are unpacked there
+}
+
+// Container is one whose root file system is a snapshot of darter.
+type Container struct {
+	ID   string
+	Kind Kind
+}
+
+// Kind is whose a container is: who else made it can only take it away by halves.
+type Kind string
+
+// Kinds of containers. The zero Kind is one that ctr or an unknown client made.
+const (
+	Sandbox Kind = "sandbox"   // a pod's, in CRI
+	Member  Kind = "container" // of a pod, in CRI
+	Nerdctl Kind = "nerdctl"
+)
+
+func kindOf(c *containers.Container) Kind {
+	if kind := Kind(c.Labels["io.cri-containerd.kind"]); kind == Sandbox || kind == Member {
+		return kind
+	}
+	if _, ok := c.Labels["nerdctl/namespace"]; ok {
+		return Nerdctl
+	}
+	return ""
 }
 
 // InUse asks containerd at a socket who uses darter's snapshots, in all namespaces;
@@ -95,16 +125,27 @@ func inNamespace(ctx context.Context, conn *grpc.ClientConn, name string) (Use, 
 	}
 	for _, c := range running.Containers {
 		if c.Snapshotter == Snapshotter {
-			use.Containers = append(use.Containers, c.ID)
+			use.Containers = append(use.Containers, Container{c.ID, kindOf(c)})
 		}
 	}
-	use.Images, err = unpacked(ctx, conn)
-	return use, err
+	refs, err := unpacked(ctx, conn)
+	if err != nil {
+		return use, err
+	}
+	for _, names := range refs {
+		if name == criNamespace {
+			names = names[:1] // CRI takes the others away with it, and then knows them not
+		}
+		use.Images = append(use.Images, names...)
+	}
+	slices.Sort(use.Images)
+	return use, nil
 }
 
 // unpacked returns the images that are unpacked into darter: a label of their
-// configuration keeps the snapshot, and labels lead from the image to it.
-func unpacked(ctx context.Context, conn *grpc.ClientConn) ([]string, error) {
+// configuration keeps the snapshot, and labels lead from the image to it. The names
+// are those of each image, by its target; the most readable is the first.
+func unpacked(ctx context.Context, conn *grpc.ClientConn) (map[string][]string, error) {
 	stream, err := contents.NewContentClient(conn).List(ctx, &contents.ListContentRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("list content: %w", errgrpc.ToNative(err))
@@ -122,13 +163,18 @@ func unpacked(ctx context.Context, conn *grpc.ClientConn) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", errgrpc.ToNative(err))
 	}
-	var refs []string
+	refs := map[string][]string{}
 	for _, image := range list.Images {
-		if image.Target != nil && reaches(labels, image.Target.Digest) {
-			refs = append(refs, image.Name)
+		if target := image.Target; target != nil && reaches(labels, target.Digest) {
+			refs[target.Digest] = append(refs[target.Digest], image.Name)
 		}
 	}
-	slices.Sort(refs)
+	byDigest := func(name string) int { return strings.Count(name, "sha256:") }
+	for _, names := range refs {
+		slices.SortFunc(names, func(a, b string) int {
+			return cmp.Or(cmp.Compare(byDigest(a), byDigest(b)), cmp.Compare(a, b))
+		})
+	}
 	return refs, nil
 }
 
@@ -182,41 +228,4 @@ func OnDisk(root string) (int, error) {
 		}
 	}
 	return n, nil
-}
-
-// Drain returns the commands that take away what a namespace has in darter, one a line.
-func (u Use) Drain(socket string) []string {
-	ctr := "ctr -a " + shell(socket) + " -n " + shell(u.Namespace)
-	var lines []string
-	if u.Namespace == "k8s.io" { // the kubelet's: its tools know what belongs to what
-		if len(u.Containers) > 0 {
-			lines = append(lines, "kubectl drain $(hostname) --ignore-daemonsets   # then, for what is left:",
-				"crictl -r "+shell("unix://"+socket)+" rmp -f -a")
-		}
-		for _, ref := range u.Images {
-			lines = append(lines, "crictl -r "+shell("unix://"+socket)+" rmi "+shell(ref))
-		}
-		return append(lines, u.rest(ctr)...)
-	}
-	for _, id := range u.Containers {
-		lines = append(lines, "nerdctl -a "+shell(socket)+" -n "+shell(u.Namespace)+" rm -f "+shell(id)+
-			"   # or: "+ctr+" task kill -s 9 "+shell(id)+"; "+ctr+" containers rm "+shell(id))
-	}
-	for _, ref := range u.Images {
-		lines = append(lines, ctr+" images rm --sync "+shell(ref))
-	}
-	return append(lines, u.rest(ctr)...)
-}
-
-// rest is how to see what no image and no container is known for.
-func (u Use) rest(ctr string) []string {
-	return []string{ctr + " snapshots --snapshotter " + Snapshotter + " ls   # must be empty in the end"}
-}
-
-// shell quotes a word for the shell.
-func shell(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -63,7 +63,8 @@ type containerService struct {
 func (containerService) List(ctx context.Context, _ *containers.ListContainersRequest) (*containers.ListContainersResponse, error) {
 	list := []*containers.Container{{ID: "plain", Snapshotter: "overlayfs"}}
 	if namespace(ctx) == "odd" {
-		list = append(list, &containers.Container{ID: "it's", Snapshotter: Snapshotter})
+		list = append(list, &containers.Container{ID: "it's", Snapshotter: Snapshotter, Labels: map[string]string{"nerdctl/namespace": "odd"}},
+			&containers.Container{ID: "of-ctr", Snapshotter: Snapshotter})
 	}
 	return &containers.ListContainersResponse{Containers: list}, nil
 }
@@ -89,8 +90,12 @@ type imageService struct {
 }
 
 func (imageService) List(context.Context, *images.ListImagesRequest) (*images.ListImagesResponse, error) {
+	image := func(name, target string) *images.Image {
+		return &images.Image{Name: name, Target: &types.Descriptor{Digest: target}}
+	}
 	return &images.ListImagesResponse{Images: []*images.Image{
-		{Name: "r.example/b:1", Target: &types.Descriptor{Digest: "index"}}, {Name: "r.example/a:1", Target: &types.Descriptor{Digest: "other"}}, {Name: "none"},
+		image("r.example/b@sha256:1", "index"), image("r.example/b:1", "index"), image("sha256:2", "index"),
+		image("r.example/a:1", "other"), {Name: "none"},
 	}}, nil
 }
 
@@ -125,20 +130,46 @@ func TestInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(uses) != 2 || uses[0].Namespace != "k8s.io" || uses[0].Snapshots != 2 || !slices.Equal(uses[0].Images, []string{"r.example/b:1"}) ||
-		uses[1].Namespace != "odd" || !slices.Equal(uses[1].Containers, []string{"it's"}) {
+		uses[1].Namespace != "odd" || !slices.Equal(uses[1].Containers, []Container{{"it's", Nerdctl}, {ID: "of-ctr"}}) {
 		t.Errorf("in use: %+v", uses)
-	}
-	if got := strings.Join(uses[0].Drain("/c.sock"), "\n"); !strings.Contains(got, "crictl -r unix:///c.sock rmi r.example/b:1") {
-		t.Errorf("drain k8s.io by\n%s", got)
-	}
-	if got := strings.Join(uses[1].Drain("/c.sock"), "\n"); !strings.Contains(got, `nerdctl -a /c.sock -n odd rm -f 'it'\''s'`) || !strings.Contains(got, "snapshots --snapshotter darter ls") {
-		t.Errorf("drain odd by\n%s", got)
 	}
 	if _, err := InUse(t.Context(), (&daemon{without: true}).serve(t)); !errdefs.IsNotFound(err) {
 		t.Errorf("without the plugin: %v", err)
 	}
 	if _, err := InUse(t.Context(), "/none.sock"); !errdefs.IsUnavailable(err) {
 		t.Errorf("without containerd: %v", err)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	const end = "snapshots --snapshotter darter ls   # must be empty in the end"
+	pods := []Container{{"pod", Sandbox}, {"member", Member}}
+	for _, test := range []struct {
+		use  Use
+		want []string
+	}{
+		{Use{Namespace: "k8s.io", Containers: pods, Images: []string{"r.example/b:1"}}, []string{
+			"kubectl drain $(hostname) --ignore-daemonsets   # where there is a kubelet",
+			"systemctl stop kubelet   # it would start the pods that are left again; start it when darter is removed",
+			"crictl -r unix:///c.sock -i unix:///c.sock rm -f member",
+			"crictl -r unix:///c.sock -i unix:///c.sock rmp -f pod",
+			"crictl -r unix:///c.sock -i unix:///c.sock rmi r.example/b:1",
+			"ctr -a /c.sock -n k8s.io " + end,
+		}},
+		{Use{Namespace: "odd", Containers: []Container{{"it's", Nerdctl}, {ID: "x"}}, Images: []string{"i:1"}}, []string{
+			`nerdctl -a /c.sock -n odd rm -f 'it'\''s'`,
+			"ctr -a /c.sock -n odd tasks rm -f x || true   # it may not be running",
+			"ctr -a /c.sock -n odd containers rm x",
+			"ctr -a /c.sock -n odd images rm --sync i:1",
+			"ctr -a /c.sock -n odd " + end,
+		}},
+		{Use{Namespace: "moby", Containers: []Container{{ID: "x"}}, Images: []string{"i:1"}}, []string{
+			"docker rm -f x", "docker rmi i:1", "ctr -a /c.sock -n moby " + end,
+		}},
+	} {
+		if got := test.use.Drain("/c.sock"); !slices.Equal(got, test.want) {
+			t.Errorf("%s: drain by\n%s\nwant\n%s", test.use.Namespace, strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+		}
 	}
 }
 
