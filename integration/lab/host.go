@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -94,15 +95,19 @@ func (h *Host) Command(ctx context.Context, argv ...string) *exec.Cmd {
 // shownOutput is how much of a failed command's output its error has, in bytes.
 const shownOutput = 2000
 
-// Output runs a command on the host to its end and returns what it printed; the
-// error of a command that failed contains the end of it.
+// Output runs a command on the host to its end and returns what it wrote to its
+// standard output; the error of a command that failed contains the end of all that
+// it printed.
 func (h *Host) Output(ctx context.Context, argv ...string) (string, error) {
-	out, err := h.Command(ctx, argv...).CombinedOutput()
-	if err != nil {
-		return string(out), fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(argv, " "), err,
-			strings.TrimSpace(string(out[max(0, len(out)-shownOutput):])))
+	cmd := h.Command(ctx, argv...)
+	var out, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	if err := cmd.Run(); err != nil {
+		said := out.String() + complaints.String()
+		return out.String(), fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(argv, " "), err,
+			strings.TrimSpace(said[max(0, len(said)-shownOutput):]))
 	}
-	return string(out), nil
+	return out.String(), nil
 }
 
 // DialContext dials from the host. The address must be a numeric one.

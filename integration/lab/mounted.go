@@ -40,7 +40,7 @@ func (c *Containerd) Snapshots(ctx context.Context, client Client, snapshotter s
 // in which it unpacks. After every image and container is gone both shall be empty.
 func (h *Host) DoorFolders() ([]string, error) {
 	var all []string
-	for _, pattern := range []string{"snapshots/*", "staging/*"} {
+	for _, pattern := range []string{"snapshots/*", "staged/*"} {
 		found, err := filepath.Glob(filepath.Join(h.doorRoot(), pattern))
 		if err != nil {
 			return nil, err

@@ -16,6 +16,9 @@ type System struct {
 	Scheduler *Scheduler
 	Seed      *Darterd
 	Nodes     []*Node
+
+	link    Link
+	options DarterdOptions // of every node's darterd
 }
 
 // Node is a host with a containerd and a darterd.
@@ -34,6 +37,7 @@ type SystemOptions struct {
 	// pull through it; CRI does if Containerd says so.
 	Door       bool
 	DoorExtra  string // TOML in the table of the doors
+	Extra      string // TOML behind all else of the nodes' darterd
 	Containerd ContainerdOptions
 	// Sandbox is the repository and tag of the image of pods' sandboxes, in the
 	// system's registry; "" for those who run no pods.
@@ -45,7 +49,7 @@ var SystemTools = []string{"containerd", "ctr", "docker-registry"}
 
 // StartSystem starts a system without images.
 func (l *Lab) StartSystem(ctx context.Context, o SystemOptions) (*System, error) {
-	s := &System{Lab: l}
+	s := &System{Lab: l, link: o.Link}
 	var err error
 	if s.Cluster, err = l.NewCluster(ctx); err != nil {
 		return nil, err
@@ -77,30 +81,38 @@ func (l *Lab) StartSystem(ctx context.Context, o SystemOptions) (*System, error)
 	if s.Seed, err = s.Cluster.StartDarterd(ctx, host, options); err != nil {
 		return nil, err
 	}
-	options.Seed, options.Door, options.DoorExtra, o.Containerd.Door = false, o.Door, o.DoorExtra, o.Door
+	options.Seed, options.Door, options.DoorExtra, options.Extra = false, o.Door, o.DoorExtra, o.Extra
+	s.options = options
+	o.Containerd.Door = o.Door
 	if o.Sandbox != "" {
 		o.Containerd.Sandbox = s.Registry.Addr + "/" + o.Sandbox
 	}
-	for i := range o.Nodes {
-		if host, err = l.AddHost(ctx, fmt.Sprintf("node%d", i+1), o.Link); err != nil {
+	for range o.Nodes {
+		if _, err := s.AddNode(ctx, o.Containerd); err != nil {
 			return nil, err
 		}
-		node := &Node{}
-		if node.Darterd, err = s.Cluster.StartDarterd(ctx, host, options); err != nil {
-			return nil, err
-		}
-		if node.Containerd, err = host.StartContainerdWith(ctx, o.Containerd); err != nil {
-			return nil, err
-		}
-		if o.Door {
-			node.Snapshotter = Door
-		}
-		if err := node.UseMirror(s.Registry.Addr, Mirror); err != nil {
-			return nil, err
-		}
-		s.Nodes = append(s.Nodes, node)
 	}
 	return s, nil
+}
+
+// AddNode adds a node, and the host for it. Its darterd is like those of the others.
+func (s *System) AddNode(ctx context.Context, o ContainerdOptions) (*Node, error) {
+	host, err := s.Lab.AddHost(ctx, fmt.Sprintf("node%d", len(s.Nodes)+1), s.link)
+	if err != nil {
+		return nil, err
+	}
+	node := &Node{}
+	if node.Darterd, err = s.Cluster.StartDarterd(ctx, host, s.options); err != nil {
+		return nil, err
+	}
+	if node.Containerd, err = host.StartContainerdWith(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.Door {
+		node.Snapshotter = Door
+	}
+	s.Nodes = append(s.Nodes, node)
+	return node, node.UseMirror(s.Registry.Addr, Mirror)
 }
 
 // Pulled is how one node's pull went.

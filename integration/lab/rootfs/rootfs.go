@@ -49,7 +49,9 @@ const recent = time.Hour
 // describe puts one file in words.
 func describe(path, name string, first map[uint64]string) (string, error) {
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
+	if err := unix.Lstat(path, &st); errors.Is(err, unix.ENOENT) {
+		return "listed, but not there", nil // overlayfs lists whiteouts of what no lower layer has
+	} else if err != nil {
 		return "", &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	var b strings.Builder
