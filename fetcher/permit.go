@@ -28,6 +28,13 @@ type wish struct {
 	anywhere bool
 }
 
+// anonymous is the wish of a reader who shows no credential.
+func (w wish) anonymous() wish {
+	w.header = w.header.Clone()
+	w.header.Del("Authorization")
+	return w
+}
+
 // key stands for the reader and what he wants, in the memory of answers.
 func (l *Local) key(origin p2p.Origin, h http.Header) access.Key {
 	l.mu.Lock()
@@ -44,7 +51,6 @@ func (l *Local) permit(ctx context.Context, origin p2p.Origin, h http.Header) er
 	k, now := l.key(origin, h), time.Now()
 	l.mu.Lock()
 	state, refusal := l.access.Look(k, now)
-	failing := l.access.Failing(access.RegistryOf(origin), now)
 	l.mu.Unlock()
 	switch {
 	case state == access.Allowed:
@@ -53,7 +59,7 @@ func (l *Local) permit(ctx context.Context, origin p2p.Origin, h http.Header) er
 	case state == access.Refused:
 		l.counts.check("refused")
 		return refusal
-	case state == access.Lapsed && failing:
+	case state == access.Lapsed && l.hung(origin):
 		l.counts.check("grace")
 		return nil
 	}
@@ -101,9 +107,7 @@ func (l *Local) askPermit(ctx context.Context, k access.Key, h http.Header) erro
 	case err := <-answer:
 		return err
 	case <-patience.C:
-		l.mu.Lock()
-		l.access.Fail(access.RegistryOf(k.Origin), time.Now())
-		l.mu.Unlock()
+		l.hang(k.Origin)
 		return fmt.Errorf("%s: %w: %w", k.Origin, errSlowRegistry, errdefs.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -121,9 +125,21 @@ func (l *Local) learn(k access.Key, h http.Header, err error) {
 		l.access.Allow(k, end, now)
 	case refuses(err):
 		l.access.Refuse(k, err, now)
-	case fails(err):
-		l.access.Fail(access.RegistryOf(k.Origin), now)
 	}
+}
+
+// hang takes note that the registry of an origin did not answer in time.
+func (l *Local) hang(o p2p.Origin) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.access.Hang(access.RegistryOf(o), time.Now())
+}
+
+// hung reports whether it did so a moment ago: what can be had without it is, then.
+func (l *Local) hung(o p2p.Origin) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.access.Hung(access.RegistryOf(o), time.Now())
 }
 
 // refuses reports whether an error is the registry's word that the reader may not have
@@ -164,8 +180,13 @@ func (l *Local) mayHave(ctx context.Context, w wish, readings []p2p.Reading) err
 // was public stays so.
 func (l *Local) openTo(ctx context.Context, w wish, readings []p2p.Reading) error {
 	r, known := access.Of(w.origin, readings)
-	if known = known && r.Public && access.Vouched(w.origin, readings); known && l.freshPublic(r) {
+	known = known && r.Public && access.Vouched(w.origin, readings)
+	switch {
+	case known && l.freshPublic(r):
 		l.counts.check("public")
+		return nil
+	case known && l.hung(w.origin):
+		l.counts.check("grace")
 		return nil
 	}
 	err := l.permit(ctx, w.origin, w.header)

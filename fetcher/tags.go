@@ -39,6 +39,12 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 	if origin == "" {
 		return Descriptor{}, fmt.Errorf("tag %q: no registry is named: %w", tag, errdefs.ErrNotFound)
 	}
+	late := fmt.Errorf("registry %s does not answer: %w", c.Registry, errdefs.ErrUnavailable)
+	if l.hung(origin) {
+		if d, err := l.stale(ctx, c, origin, late); err == nil {
+			return d, nil
+		}
+	}
 	who := sha256.Sum256([]byte(c.Header.Get("Authorization") + "\x00" + c.Header.Get("Accept")))
 	key := fmt.Sprintf("%s %x", origin, who)
 	type result struct {
@@ -73,7 +79,7 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 			}
 			return a.d, nil
 		case <-patience.C:
-			late := fmt.Errorf("registry %s does not answer: %w", c.Registry, errdefs.ErrUnavailable)
+			l.hang(origin)
 			if d, err := l.stale(ctx, c, origin, late); err == nil {
 				return d, nil
 			}

@@ -49,8 +49,8 @@ const (
 	// refusedFor is how long a refusal is remembered: long enough for a client that asks
 	// again at once, too short for a user who was just let in to notice.
 	refusedFor = 3 * time.Second
-	// failedFor is how long a registry that failed is not asked where it is not needed.
-	failedFor = 5 * time.Second
+	// hungFor is how long a registry that hung is not waited for where it is not needed.
+	hungFor = 5 * time.Second
 )
 
 // Reader stands for a credential, without telling it. The zero Reader has none.
@@ -78,7 +78,7 @@ type Memory struct {
 	salt    []byte
 	allowed kept[Key, pass]
 	refused kept[Key, refusal]
-	failed  kept[string, time.Time] // registries, until when
+	hung    kept[string, time.Time] // registries, until when
 }
 
 // pass is a registry's yes.
@@ -98,7 +98,7 @@ func New(cfg Config, salt []byte) *Memory {
 	m := &Memory{cfg: cfg, salt: salt}
 	m.allowed.old = func(p pass) time.Time { return p.at }
 	m.refused.old = func(r refusal) time.Time { return r.at }
-	m.failed.old = func(t time.Time) time.Time { return t }
+	m.hung.old = func(t time.Time) time.Time { return t }
 	return m
 }
 
@@ -156,14 +156,15 @@ func (m *Memory) FreshPublic(r p2p.Reading, now time.Time) bool {
 	return r.Public && within(r.Seen, now, m.cfg.Public.Duration())
 }
 
-// Fail takes note that a registry did not answer.
-func (m *Memory) Fail(registry string, now time.Time) { m.failed.put(registry, now.Add(failedFor)) }
+// Hang takes note that a registry did not answer in time. One that says that it fails is
+// quick to ask again.
+func (m *Memory) Hang(registry string, now time.Time) { m.hung.put(registry, now.Add(hungFor)) }
 
-// Failing reports whether a registry failed a moment ago.
-func (m *Memory) Failing(registry string, now time.Time) bool {
-	until, ok := m.failed.byKey[registry]
+// Hung reports whether a registry hung a moment ago.
+func (m *Memory) Hung(registry string, now time.Time) bool {
+	until, ok := m.hung.byKey[registry]
 	if ok && !now.Before(until) {
-		delete(m.failed.byKey, registry)
+		delete(m.hung.byKey, registry)
 		return false
 	}
 	return ok

@@ -103,6 +103,10 @@ func (i image) pull(ctx context.Context, t *testing.T, at *httptest.Server, tag 
 	return head.Header.Get("Warning") != "", nil
 }
 
+// hangPatience is how long the nodes of a test wait for a registry that hangs, and for
+// the piece network: long enough for a machine that others use, too.
+const hangPatience = 8 * time.Second
+
 // An image that one node holds is pulled by tag with the registry stopped: on that
 // node after a restart, and on two others that never heard of the tag. All of them
 // say that the tag is stale.
@@ -116,7 +120,8 @@ func TestRegistryOutage(t *testing.T) {
 			t.Parallel()
 			c := New(t)
 			i := c.putImage("v1", 5<<20)
-			soon := Options{Fetch: func(f *fetcher.Config) { f.FirstByte = config.Duration(2 * time.Second) }}
+			// Only a registry that hangs is waited for so long: once for each node.
+			soon := Options{Fetch: func(f *fetcher.Config) { f.FirstByte = config.Duration(hangPatience) }}
 			seed := c.Start(pki.Seed, "seed", Options{})
 			a := c.Start(pki.Node, "a", Options{})
 			if stale, err := i.pull(patience(t), t, door(t, a), "v1"); stale || err != nil {
