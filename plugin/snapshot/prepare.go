@@ -59,7 +59,12 @@ func (d *Door) serve(ctx context.Context, r *request, key, parent string, labels
 	if r.image == nil {
 		return "", because(noImage, errors.New("the client does not say which image it is"))
 	}
-	below, err := d.shelf.below(ctx, parent, r.parent)
+	below, parentChain, err := d.shelf.below(ctx, parent)
+	if err == nil && r.parent == "" {
+		r.parent = parentChain // containerd 1.6 does not say
+	} else if err == nil && r.parent != parentChain {
+		err = fmt.Errorf("parent %q is the layer %q, not %q: %w", parent, parentChain, r.parent, errdefs.ErrInvalidArgument)
+	}
 	if err != nil {
 		return "", because(badLabels, err)
 	}

@@ -81,6 +81,25 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// containerd 1.6 says neither diffID nor the chain ID below.
+func TestFewLabels(t *testing.T) {
+	f := newRegistry()
+	d := openDoor(t, f, nil)
+	m := f.image("a", []string{"a=1", "b=2", "c=3"}, nil)
+	few := map[string]string{labelParent: "", snapshots.LabelSnapshotDiffID: ""}
+	parent := ""
+	for i := range m.blobs {
+		name, _, err := m.prepare(t.Context(), d, i, parent, few)
+		if err != nil || name == "" {
+			t.Fatalf("layer %d: %q, %v", i, name, err)
+		}
+		parent = name
+	}
+	if name, mounts, err := m.prepare(t.Context(), d, 0, parent, few); err != nil || name != "" || len(mounts) == 0 {
+		t.Errorf("the lowest layer above another: %q, %v, %v", name, mounts, err)
+	}
+}
+
 // A layer that containerd unpacked itself is used, too, and the next goes above it.
 func TestAboveContainerdsOwn(t *testing.T) {
 	f := newRegistry()

@@ -103,13 +103,10 @@ func isLayer(i snapshots.Info, chain digest.Digest, parent string) bool {
 }
 
 // below returns the directories of files of a snapshot and of those below it, the
-// nearest first; none for "". The snapshot must be the layer of the chain ID.
-func (s *shelf) below(ctx context.Context, parent string, chain digest.Digest) (dirs []string, err error) {
-	if (parent == "") != (chain == "") {
-		return nil, fmt.Errorf("the parent is %q for the chain ID %q: %w", parent, chain, errdefs.ErrInvalidArgument)
-	}
+// nearest first, and the chain ID of the layer that it is; neither for "".
+func (s *shelf) below(ctx context.Context, parent string) (dirs []string, chain digest.Digest, err error) {
 	if parent == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	err = s.meta.WithTransaction(ctx, false, func(ctx context.Context) error {
 		for name := parent; name != ""; {
@@ -117,20 +114,31 @@ func (s *shelf) below(ctx context.Context, parent string, chain digest.Digest) (
 			if err != nil {
 				return fmt.Errorf("parent %q: %w", name, err)
 			}
-			// A client that sets no label names the snapshot by its chain ID, as containerd does.
-			said, ok := info.Labels[snapshots.LabelSnapshotRef]
-			if !ok {
-				said = name[strings.LastIndexByte(name, '/')+1:]
-			}
-			if name == parent && said != chain.String() {
-				return fmt.Errorf("parent %q is the layer %q, want %s: %w", name, said, chain, errdefs.ErrInvalidArgument)
+			if name == parent {
+				if chain, err = chainOf(info); err != nil {
+					return fmt.Errorf("parent %q: %w", name, err)
+				}
 			}
 			dirs = append(dirs, files(s.snapshot(id)))
 			name = info.Parent
 		}
 		return nil
 	})
-	return dirs, err
+	return dirs, chain, err
+}
+
+// chainOf returns the chain ID of the layer that a snapshot is. A client that sets no
+// label names the snapshot by it, as containerd does.
+func chainOf(i snapshots.Info) (digest.Digest, error) {
+	said, ok := i.Labels[snapshots.LabelSnapshotRef]
+	if !ok {
+		said = i.Name[strings.LastIndexByte(i.Name, '/')+1:]
+	}
+	chain, err := digest.Parse(said)
+	if err != nil {
+		return "", fmt.Errorf("is no layer: %q: %w: %w", said, err, errdefs.ErrInvalidArgument)
+	}
+	return chain, nil
 }
 
 // nameOf names the door's snapshots: one name for one layer above one parent.
