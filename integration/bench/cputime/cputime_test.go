@@ -22,7 +22,10 @@ func TestParseMachine(t *testing.T) {
 	if share := after.Since(before).Share(); share != 0.75 {
 		t.Errorf("share %v, want 0.75", share)
 	}
-	if (Machine{}).Share() != 0 {
+	if steal := after.Since(before).Steal(); steal != 0.5 {
+		t.Errorf("steal %v, want 0.5", steal)
+	}
+	if (Machine{}).Share() != 0 || (Machine{}).Steal() != 0 {
 		t.Error("a share of no time")
 	}
 	for _, bad := range []string{"", "intr 1 2", "cpu 1 2 3", "cpu a b c d e f g h i"} {

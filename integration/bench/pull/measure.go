@@ -68,7 +68,7 @@ func (s *stage) measure(ctx context.Context, p puller, profiled bool) (one sampl
 	used, host := after.Since(before), p.containerd.Host.Name
 	one = sample{
 		Seconds: took.Seconds(), Containerd: used.Groups[containerdGroup(host)].Seconds(), Darterd: used.Groups[darterdGroup(host)].Seconds(),
-		Busy: used.Machine.Share(), Foreign: used.Others(), Origin: now - sent,
+		Busy: used.Machine.Share(), Foreign: used.Others(), Steal: used.Machine.Steal(), Origin: now - sent,
 	}
 	one.Others = used.Ours().Seconds() - one.cpu()
 	return one, errors.Join(s.describe(ctx, p, &one), s.afterwards(ctx, p))

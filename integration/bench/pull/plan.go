@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
@@ -16,7 +17,8 @@ type plan struct {
 	Format  image.Compression // FORMAT: gzip or zstd
 	Size    int64             // SIZE: of the compressed layers together, MiB
 	Layers  int               // LAYERS
-	Runs    int               // RUNS
+	Runs    int               // RUNS: at most
+	Time    time.Duration     // TIME: no run begins that would likely end later
 	Doors   []string          // DOORS: which of mirror and snapshot are compared with plain containerd
 	Pulls   []string          // PULLS: which of first, next and warm are measured
 	Profile bool              // PROFILE=1: keep a perf profile of the last run's next pull by the snapshot door
@@ -39,7 +41,7 @@ const (
 // parsePlan reads a plan from environment variables; what is not set has its default.
 func parsePlan(getenv func(string) string) (plan, error) {
 	p := plan{
-		Rate: lab.Gbit, Format: image.Gzip, Size: 500 << 20, Layers: 7, Runs: 3,
+		Rate: lab.Gbit, Format: image.Gzip, Size: 500 << 20, Layers: 7, Runs: 3, Time: 10 * time.Minute,
 		Doors: []string{mirrorDoor, snapshotDoor}, Pulls: []string{firstPull, nextPull, warmPull},
 		Profile: getenv("PROFILE") == "1",
 	}
@@ -64,9 +66,13 @@ func parsePlan(getenv func(string) string) (plan, error) {
 		chosen := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 		for _, word := range chosen {
 			if !slices.Contains(allowed, word) {
-				err = fmt.Errorf("%s=%s: want some of %s", name, text, strings.Join(allowed, ","))
-				return
+				chosen = nil
+				break
 			}
+		}
+		if len(chosen) == 0 {
+			err = fmt.Errorf("%s=%s: want some of %s", name, text, strings.Join(allowed, ","))
+			return
 		}
 		*into = chosen
 	}
@@ -80,6 +86,9 @@ func parsePlan(getenv func(string) string) (plan, error) {
 	} else if text != "" && err == nil {
 		p.Rate, err = lab.ParseRate(text)
 	}
+	if text := getenv("TIME"); text != "" && err == nil {
+		p.Time, err = time.ParseDuration(text)
+	}
 	if text := getenv("FORMAT"); text != "" {
 		p.Format = image.Compression(text)
 	}
@@ -87,6 +96,30 @@ func parsePlan(getenv func(string) string) (plan, error) {
 		err = p.recipe().Validate()
 	}
 	return p, err
+}
+
+// order is the doors' in a run: every second run goes the other way.
+func (p plan) order(run int) []string {
+	doors := slices.Clone(p.Doors)
+	if run%2 == 1 {
+		slices.Reverse(doors)
+	}
+	return doors
+}
+
+// steps are the names of the pulls by a door in a run, in their order. The machine may
+// be another one a minute later: what is compared most is measured side by side, so
+// plain containerd pulls before or after the next node, by turns. It does so once in a
+// run, by the snapshot door if that is measured.
+func (p plan) steps(door string, run int) []string {
+	names := []string{pullName(door, firstPull), pullName(door, nextPull)}
+	if door == snapshotDoor || !slices.Contains(p.Doors, snapshotDoor) {
+		names = slices.Insert(names, 1+run%2, plainDoor)
+	}
+	if slices.Contains(p.Pulls, warmPull) {
+		names = append(names, pullName(door, warmPull))
+	}
+	return names
 }
 
 // recipe is the image that is pulled.

@@ -24,6 +24,9 @@ type cell struct {
 	Size   int64  `json:"size"` // of the image, bytes
 	Layers int    `json:"layers"`
 	Runs   int    `json:"runs"`
+	// Link is how long the image takes on a link of the rate, seconds; 0 where links are
+	// not shaped. No pull of a cold node is faster.
+	Link float64 `json:"link_s"`
 
 	// Pulls are by what pulled, such as "plain" and "snapshot-next".
 	Pulls map[string]figures `json:"pulls"`
@@ -50,6 +53,7 @@ type sample struct {
 	// Foreign is the share of the machine that was used by nobody of the benchmark,
 	// or taken by the hypervisor.
 	Foreign float64 `json:"busy_foreign"`
+	Steal   float64 `json:"busy_stolen"`  // what the hypervisor took alone
 	Origin  int64   `json:"origin_bytes"` // that the registry's interface sent
 	Read    int     `json:"blob_reads"`   // requests of blobs in the registry's log, by anybody
 	Own     int     `json:"own_reads"`    // those of the pulling node
@@ -66,7 +70,10 @@ type runReport map[string]sample
 
 // newCell takes the medians of runs.
 func newCell(p plan, bytes int64, runs []runReport) cell {
-	c := cell{Rate: p.rate(), Format: string(p.Format), Size: bytes, Layers: p.Layers, Runs: len(runs), Pulls: map[string]figures{}}
+	c := cell{
+		Rate: p.rate(), Format: string(p.Format), Size: bytes, Layers: p.Layers, Runs: len(runs),
+		Link: ratio(float64(bytes), float64(p.Rate)/8), Pulls: map[string]figures{},
+	}
 	for _, name := range p.pulls() {
 		of := func(value func(pulled, plain sample) float64) float64 {
 			var values []float64

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"time"
 
 	"github.com/darter-p2p/darter/integration/bench/cputime"
 	"github.com/darter-p2p/darter/integration/lab"
@@ -17,6 +17,7 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 	if err != nil {
 		return err
 	}
+	end := time.Now().Add(p.Time)
 	if reason := lab.Unmet(lab.SystemTools...); reason != "" {
 		return fmt.Errorf("it cannot run here: %s", reason)
 	}
@@ -41,7 +42,13 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 	}
 	fmt.Fprintf(out, "pull: %s, %d layers of %s, %d MB, links: %s, %d runs\n", s.image.Ref, s.image.Layers, p.Format, s.image.Bytes/1e6, p.rate(), p.Runs)
 	var runs []runReport
+	var longest time.Duration
 	for i := range p.Runs {
+		start := time.Now()
+		if i > 0 && start.Add(longest).After(end) {
+			fmt.Fprintf(out, "%d runs of %d: another one would not end within TIME=%v\n", i, p.Runs, p.Time)
+			break
+		}
 		run, err := s.run(ctx, i, out)
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", context.Cause(ctx))
@@ -50,6 +57,7 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 			return fmt.Errorf("run %d: %w", i+1, err)
 		}
 		runs = append(runs, run)
+		longest = max(longest, time.Since(start))
 	}
 	c := newCell(p, s.image.Bytes, runs)
 	if err := c.write(reportPath, p.key()); err != nil {
@@ -62,8 +70,10 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 	return nil
 }
 
-// run measures every pull of the plan once. Plain containerd and the doors take turns
-// in going first.
+// noter takes a sample of a run by its name.
+type noter func(name string, one sample, err error) error
+
+// run measures every pull of the plan once. The doors take turns in going first.
 func (s *stage) run(ctx context.Context, number int, out io.Writer) (runReport, error) {
 	r := runReport{}
 	note := func(name string, one sample, err error) error {
@@ -71,22 +81,12 @@ func (s *stage) run(ctx context.Context, number int, out io.Writer) (runReport, 
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		r[name] = one
-		fmt.Fprintf(out, "run %d: %-14s %6.1f s, CPU %5.1f s (containerd %.1f, darterd %.1f), busy %.0f %% (foreign %.0f %%)\n",
-			number+1, name, one.Seconds, one.cpu(), one.Containerd, one.Darterd, one.Busy*100, one.Foreign*100)
+		fmt.Fprintf(out, "run %d: %-14s %6.1f s, CPU %5.1f s (containerd %.1f, darterd %.1f), busy %.0f %% (foreign %.0f %%, of that stolen %.0f %%)\n",
+			number+1, name, one.Seconds, one.cpu(), one.Containerd, one.Darterd, one.Busy*100, one.Foreign*100, one.Steal*100)
 		return nil
 	}
-	steps := []func() error{func() error {
-		one, err := s.measure(ctx, puller{containerd: s.plain}, false)
-		return note(plainDoor, one, err)
-	}}
-	for _, door := range s.plan.Doors {
-		steps = append(steps, func() error { return s.byDoor(ctx, door, number == s.plan.Runs-1, note) })
-	}
-	if number%2 == 1 {
-		slices.Reverse(steps)
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
+	for _, door := range s.plan.order(number) {
+		if err := s.byDoor(ctx, door, number, note); err != nil {
 			return nil, err
 		}
 	}
@@ -94,8 +94,9 @@ func (s *stage) run(ctx context.Context, number int, out io.Writer) (runReport, 
 }
 
 // byDoor measures the pulls through one door, on a cluster that is cold at first: the
-// first node's, the next node's, and the next node's again.
-func (s *stage) byDoor(ctx context.Context, door string, last bool, note func(string, sample, error) error) error {
+// first node's, the next node's, and the next node's again. The pull by plain
+// containerd has its turn beside the next node's by the door that it is compared with.
+func (s *stage) byDoor(ctx context.Context, door string, number int, note noter) error {
 	if err := s.freeze(ctx); err != nil {
 		return err
 	}
@@ -105,25 +106,22 @@ func (s *stage) byDoor(ctx context.Context, door string, last bool, note func(st
 			node.Snapshotter = lab.Door
 		}
 	}
-	for _, step := range []struct {
-		pull string
-		node *lab.Node
-	}{{firstPull, s.nodes[0]}, {nextPull, s.nodes[1]}, {warmPull, s.nodes[1]}} {
-		wanted := slices.Contains(s.plan.Pulls, step.pull)
-		if !wanted && step.pull == warmPull {
-			return nil
-		}
-		if step.pull == warmPull {
-			if err := s.forget(ctx, step.node); err != nil {
+	first, next := s.nodes[0], s.nodes[1]
+	for _, pull := range s.plan.steps(door, number) {
+		p := puller{containerd: next.Containerd, darterd: next.Darterd}
+		switch pull {
+		case plainDoor:
+			p = puller{containerd: s.plain}
+		case pullName(door, firstPull):
+			p = puller{containerd: first.Containerd, darterd: first.Darterd}
+		case pullName(door, warmPull):
+			if err := s.forget(ctx, next); err != nil {
 				return err
 			}
 		}
-		profiled := s.plan.Profile && last && step.pull == nextPull && door == snapshotDoor
-		one, err := s.measure(ctx, puller{step.node.Containerd, step.node.Darterd}, profiled)
-		if !wanted && err == nil {
-			continue
-		}
-		if err := note(pullName(door, step.pull), one, err); err != nil {
+		profiled := s.plan.Profile && number == 0 && pull == pullName(snapshotDoor, nextPull)
+		one, err := s.measure(ctx, p, profiled)
+		if err := note(pull, one, err); err != nil {
 			return err
 		}
 	}
