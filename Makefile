@@ -116,8 +116,9 @@ fuzz: ## every fuzz target for FUZZTIME=10m; FUZZ=<regexp> selects
 STRESS_COUNT ?= 20
 PKG ?= ./...
 .PHONY: stress
-stress: ## tests of PKG=./... again and again, STRESS_COUNT=20 times, with the race detector
-	@$(call with_tools,$(TEST_TOOLS)) && go test -race -failfast -timeout 60m -count=$(STRESS_COUNT) $(PKG)
+stress: ## TestStress… of PKG=./... once, then its tests again and again, STRESS_COUNT=20 times, with the race detector
+	@$(call with_tools,$(TEST_TOOLS)) && DARTER_STRESS=1 go test -count=1 -timeout 60m -run '^TestStress' $(PKG) && \
+	go test -race -failfast -timeout 60m -count=$(STRESS_COUNT) $(PKG)
 
 # The figures of the whole system on shaped links: integration/bench/swarm/DESIGN.md.
 .PHONY: bench-swarm

@@ -19,8 +19,8 @@ func BenchmarkAgainstContainerd(b *testing.B) {
 	needRoot(b)
 	b.Setenv("CONTAINERD_DISABLE_PIGZ", "1")
 	b.Setenv("CONTAINERD_DISABLE_IGZIP", "1")
-	archive := append(withoutEnd(packed(b, "/", "--format=pax", "usr/lib/python3", "usr/share/perl")),
-		packed(b, goRoot(b), "--format=pax", "./src", "./bin")...)
+	archive := append(withoutEnd(packed(b, "/", "--format=pax", "usr/share/perl", "usr/share/zoneinfo")),
+		packed(b, goRoot(b), "--format=pax", "./src/cmd", "./bin")...)
 	for _, l := range []struct {
 		name string
 		blob blob

@@ -132,14 +132,26 @@ func TestSameAsContainerdOddities(t *testing.T) {
 
 // TestSameAsContainerdReal uses this machine's own system, packed by GNU tar.
 func TestSameAsContainerdReal(t *testing.T) {
+	realTrees(t,
+		[]string{"etc", "usr/bin/passwd", "usr/bin/su", "usr/bin/chage", "usr/share/zoneinfo"},
+		[]string{"./src/net", "./src/cmd/go", "./lib"})
+}
+
+// TestStressSameAsContainerd takes all of it.
+func TestStressSameAsContainerd(t *testing.T) {
+	needStress(t)
+	realTrees(t, []string{"etc", "usr/bin", "usr/lib/python3", "usr/share", "var/lib/dpkg"}, []string{"."})
+}
+
+// realTrees stacks parts of the system and of the Go distribution.
+func realTrees(t *testing.T, system, golang []string) {
 	needRoot(t)
-	system := packed(t, "/", "--format=gnu",
-		"etc", "usr/bin/passwd", "usr/bin/su", "usr/bin/chage", "usr/share/perl", "usr/share/zoneinfo")
-	goroot := packed(t, goRoot(t), "--format=pax", "--xattrs", "--xattrs-include=*", "./src/net", "./src/runtime", "./lib")
+	first := packed(t, "/", append([]string{"--format=gnu"}, system...)...)
+	second := packed(t, goRoot(t), append([]string{"--format=pax", "--xattrs", "--xattrs-include=*"}, golang...)...)
 	more := packed(t, "/", "--format=pax", "--no-recursion", "etc/passwd", "usr/share/zoneinfo/UTC", "usr/bin/env")
 	odd := oddities(t)
 	sameAsContainerd(t, []blob{
-		{typeGzip, gzipped(t, system)}, {typeZstd, zstded(t, goroot)}, {typeGzip, gzipped(t, more)},
+		{typeGzip, gzipped(t, first)}, {typeZstd, zstded(t, second)}, {typeGzip, gzipped(t, more)},
 		{typeTar, odd[1]}, {typeGzip, gzipped(t, odd[2])},
 	})
 }
