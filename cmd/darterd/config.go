@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/access"
 	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
@@ -33,6 +34,7 @@ type Config struct {
 	Limits      limit.Config          `toml:"limits" doc:"Bandwidth."`
 	Store       Store                 `toml:"store" doc:"Where pieces are kept."`
 	Fetch       fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
+	Auth        access.Config         `toml:"auth" doc:"Who may read content that the piece network has. Registries are asked; this is for how long their answer counts."`
 	Mirror      Mirror                `toml:"mirror" doc:"The registry mirror door."`
 	Snapshot    snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
 	Credentials credential.Config     `toml:"credentials" doc:"Where this node's own credentials of registries are. The snapshot door reads private images with them; the mirror does with mirror.node_credentials."`
@@ -68,7 +70,7 @@ func (t TLS) files() pki.Files { return pki.Files{CA: t.CA, Cert: t.Cert, Key: t
 
 // Scheduler names the schedulers.
 type Scheduler struct {
-	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers; the first that answers is used."`
+	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers. Contents are spread over all that answer: give every node the same list, in any order."`
 	Wait      config.Duration `toml:"wait" doc:"How long a new download waits for a scheduler that is away before it goes to the origin."`
 }
 
@@ -122,6 +124,7 @@ func defaultConfig() Config {
 		Peer:        Peer{Listen: ":65002", IdleAfter: config.Duration(n.IdleAfter)},
 		Store:       Store{Root: st.Root, Quota: config.Bytes(st.Quota), Floor: config.Bytes(st.Floor), TTL: config.Duration(st.TTL)},
 		Fetch:       fetcher.Default(),
+		Auth:        access.Default(),
 		Mirror:      Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
 		Snapshot:    snapshot.Default(),
 		Credentials: credential.Default(),
@@ -166,6 +169,7 @@ func (c *Config) Validate() error {
 	check("peer", c.node().Validate())
 	check("store", c.store().Validate())
 	check("fetch", c.Fetch.Validate())
+	check("auth", c.Auth.Validate())
 	check("mirror.answer", c.Mirror.Answer.Validate())
 	check("snapshot", c.Snapshot.Validate())
 	check("credentials", c.Credentials.Validate())

@@ -18,6 +18,7 @@ type counters struct {
 	uploaded prometheus.Counter
 	trouble  *prometheus.CounterVec
 	tasks    prometheus.Counter
+	tokens   prometheus.Counter
 }
 
 func newCounters(r prometheus.Registerer) (*counters, error) {
@@ -34,8 +35,11 @@ func newCounters(r prometheus.Registerer) (*counters, error) {
 		tasks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "darter_tasks_completed_total", Help: "Tasks that this host came to hold whole.",
 		}),
+		tokens: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "darter_tokens_given_total", Help: "Short-lived tokens of this node's readers that went to a seed which reads their content.",
+		}),
 	}
-	for _, m := range []prometheus.Collector{c.received, c.uploaded, c.trouble, c.tasks} {
+	for _, m := range []prometheus.Collector{c.received, c.uploaded, c.trouble, c.tasks, c.tokens} {
 		if err := r.Register(m); err != nil {
 			return nil, err
 		}
@@ -60,6 +64,10 @@ func (c *counters) events(l *log.Entry) node.Events {
 				c.fromPeers.Add(bytes)
 				peer.Add(float64(bytes))
 			}
+		},
+		TokenGiven: func(t p2p.TaskID, to p2p.HostID) {
+			c.tokens.Inc()
+			l.WithFields(log.Fields{"task": t, "seed": to}).Debug("a reader's token went to the seed that reads his content")
 		},
 		Sent: func(_ p2p.HostID, bytes int64) {
 			c.sent.Add(bytes)

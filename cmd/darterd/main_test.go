@@ -39,6 +39,7 @@ func TestConfigurationFaults(t *testing.T) {
 		"[peer]\nupload_slots = -1":                             "upload slots",
 		"[limits]\nupload = \"1KiB/s\"":                         "limits: upload",
 		"[store]\nroot = \"pieces\"":                            "absolute",
+		"[auth]\ngrace = \"400h\"":                              "auth: grace",
 		"[fetch]\nfirst_byte = \"20s\"":                         "fetch.first_byte",
 		"[[registry]]\nhost = \"docker.io\"\nurl = \"ftp://x\"": "registry",
 		"[credentials]\ndocker_config = [\"x\"]":                "credentials: docker_config",

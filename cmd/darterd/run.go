@@ -145,7 +145,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Limits: peer.Limits}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits}); err != nil {
 		return err
 	}
 	return d.openDoors(ctx)
