@@ -44,7 +44,7 @@ func answer(w http.ResponseWriter, status int, body any) {
 
 func (d *daemon) status() darterdv1.Status {
 	ready, reason := d.health.Status()
-	t, u := d.tracker.State(), d.store.Usage()
+	u := d.store.Usage()
 	s := darterdv1.Status{
 		Version: version.Number(), Host: string(d.self.ID), Cluster: d.id.Cluster(), Role: string(d.id.Name().Role),
 		Address: d.exchange.Addr().String(), Zone: d.self.Zone, Rack: d.self.Rack,
@@ -53,13 +53,15 @@ func (d *daemon) status() darterdv1.Status {
 		Store: darterdv1.Store{Dir: d.cfg.Store.Root, Reserved: u.Reserved, Quota: u.Quota, DiskFree: u.DiskFree, Floor: u.Floor},
 		Bytes: darterdv1.Sources{FromPeers: d.counters.fromPeers.Load(), FromSeed: d.counters.fromSeed.Load(), FromOrigin: d.counters.fromOrigin.Load()},
 	}
-	state := darterdv1.Scheduler{Address: t.Address, Name: t.Scheduler, State: darterdv1.SchedulerConnecting, Since: t.Since}
-	if t.Connected {
-		state.State = darterdv1.SchedulerConnected
-	} else if t.Err != nil {
-		state.State, state.Error = darterdv1.SchedulerDown, t.Err.Error()
+	for _, t := range d.tracker.States() {
+		state := darterdv1.Scheduler{Address: t.Address, Name: t.Scheduler, State: darterdv1.SchedulerConnecting, Since: t.Since}
+		if t.Connected {
+			state.State = darterdv1.SchedulerConnected
+		} else if t.Err != nil {
+			state.State, state.Error = darterdv1.SchedulerDown, t.Err.Error()
+		}
+		s.Schedulers = append(s.Schedulers, state)
 	}
-	s.Schedulers = []darterdv1.Scheduler{state}
 	for _, t := range d.tasks().Tasks {
 		s.Tasks.Held++
 		switch t.State {

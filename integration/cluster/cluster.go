@@ -42,6 +42,7 @@ type Cluster struct {
 	ca     *pki.CA
 	dir    string
 	addr   string             // of the scheduler
+	more   []string           // addresses of other schedulers
 	stop   func()             // the scheduler
 	Origin *sourcetest.Memory // registries
 	urls   *httpsource.Source
@@ -117,17 +118,28 @@ func (c *Cluster) StartScheduler() {
 	if c.addr != "" {
 		at = c.addr
 	}
+	c.addr, c.stop = c.schedule(at)
+}
+
+// AddScheduler starts another scheduler, for nodes that are started later.
+func (c *Cluster) AddScheduler() (stop func()) {
+	addr, stop := c.schedule("127.0.0.1:0")
+	c.more = append(c.more, addr)
+	return stop
+}
+
+// schedule starts a scheduler.
+func (c *Cluster) schedule(at string) (addr string, stop func()) {
 	l, err := net.Listen("tcp", at)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.addr = l.Addr().String()
 	id := c.identity(pki.Scheduler, "scheduler")
 	s, err := rpc.New(rpc.Default(), swarm.New(c.Core, rand.New(rand.NewPCG(1, 1))), security{id}, prometheus.NewRegistry())
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.stop = c.run(func(ctx context.Context) error { return s.Serve(ctx, l, id) })
+	return l.Addr().String(), c.run(func(ctx context.Context) error { return s.Serve(ctx, l, id) })
 }
 
 // StopScheduler stops the scheduler, which forgets everything.
@@ -197,7 +209,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	n.Addr = wire.Addr().String()
 	tc := tracker.Default()
 	tc.MaxWait = 200 * time.Millisecond
-	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
+	tc.Addresses, tc.Host = append([]string{c.addr}, c.more...), p2p.Host{ID: n.ID, Addr: wire.Addr().String(), Seed: role == pki.Seed}
 	tags, _, err := fetcher.OpenTags(filepath.Join(c.dir, name+".tags"), 24*time.Hour)
 	if err != nil {
 		c.t.Fatal(err)
@@ -227,9 +239,9 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 		}
 	})
 	c.t.Cleanup(n.Stop)
-	for late := time.Now().Add(10 * time.Second); !track.State().Connected; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(10 * time.Second); !track.States()[0].Connected; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
-			c.t.Fatalf("%s does not reach the scheduler: %v", name, track.State().Err)
+			c.t.Fatalf("%s does not reach the scheduler: %v", name, track.States()[0].Err)
 		}
 	}
 	return n

@@ -172,7 +172,7 @@ func TestPeerForgesDigests(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.run(track.Run)
-	until(t, "the forger is a member", func() bool { return track.State().Connected })
+	until(t, "the forger is a member", func() bool { return track.States()[0].Connected })
 	var b bans
 	honest := c.Start(pki.Node, "honest", Options{Events: b.events()})
 	if err := read(patience(t), honest, v, fetcher.All); err != nil {

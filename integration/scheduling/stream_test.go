@@ -31,14 +31,14 @@ func (w *world) refused(t *testing.T, id *pki.Identity, host p2p.Host, want stri
 	stop := w.run(c.Run)
 	defer stop()
 	for late := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if err := c.State().Err; err != nil {
+		if err := c.States()[0].Err; err != nil {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("error %q, want one with %q", err, want)
 			}
 			return
 		}
 		if time.Now().After(late) {
-			t.Fatalf("it was not refused: %+v", c.State())
+			t.Fatalf("it was not refused: %+v", c.States())
 		}
 	}
 }

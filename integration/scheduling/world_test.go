@@ -34,9 +34,10 @@ const patience = 20 * time.Second
 
 // world is a cluster's CA, a scheduler's address and what runs.
 type world struct {
-	t    *testing.T
-	ca   *pki.CA
-	addr string
+	t     *testing.T
+	ca    *pki.CA
+	addr  string
+	addrs []string // what nodes are given; nil = addr
 }
 
 func newWorld(t *testing.T) *world {
@@ -140,7 +141,9 @@ func (w *world) node(role pki.Role, name string, holdings ...p2p.Holding) *node 
 		known: map[p2p.TaskID]map[p2p.HostID]p2p.Host{}, sizes: map[p2p.TaskID]int64{}, failed: map[p2p.TaskID]p2p.OriginError{},
 	}
 	cfg := tracker.Default()
-	cfg.Addresses = []string{w.addr}
+	if cfg.Addresses = w.addrs; cfg.Addresses == nil {
+		cfg.Addresses = []string{w.addr}
+	}
 	cfg.Host = p2p.Host{ID: p2p.HostID(name), Addr: ":65002", Seed: role == pki.Seed}
 	cfg.MaxWait = 300 * time.Millisecond
 	c, err := tracker.New(cfg, w.identity(role, name), n.hold, n)
@@ -181,7 +184,7 @@ func (n *node) until(what string, ok func() bool) {
 		select {
 		case <-changed:
 		case <-late:
-			n.t.Fatalf("waited in vain until the node %s; state %+v", what, n.State())
+			n.t.Fatalf("waited in vain until the node %s; state %+v", what, n.States())
 		}
 	}
 }

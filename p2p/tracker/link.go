@@ -55,9 +55,10 @@ func (l *link) say(m *schedulerv1.ConnectRequest) {
 	}
 }
 
-// connect holds a connection to one scheduler until it breaks or ctx ends. It
+// connect holds a connection to the scheduler until it breaks or ctx ends. It
 // reports whether the scheduler welcomed the node, and why the connection ended.
-func (c *Client) connect(ctx context.Context, addr string) (answered bool, err error) {
+func (s *scheduler) connect(ctx context.Context) (answered bool, err error) {
+	c, addr := s.c, s.addr
 	client, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(c.id.ClientTLS(pki.Scheduler))),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
@@ -84,9 +85,9 @@ func (c *Client) connect(ctx context.Context, addr string) (answered bool, err e
 		conn: conn, service: schedulerv1.NewSchedulerServiceClient(client), end: end,
 		queue: make(chan *schedulerv1.ConnectRequest, c.cfg.Queue), tags: make(chan p2p.Tag, maxTags),
 	}
-	c.up(l, addr, welcome)
-	err = c.converse(ctx, life, l, heartbeatOf(welcome))
-	c.down()
+	s.up(ctx, l, welcome)
+	err = s.converse(ctx, life, l, heartbeatOf(welcome))
+	s.down(ctx)
 	return true, fmt.Errorf("scheduler %s: %w", addr, err)
 }
 
@@ -126,25 +127,33 @@ func heartbeatOf(w *schedulerv1.Welcome) time.Duration {
 }
 
 // up makes l the connection that messages go to, and tells the handler.
-func (c *Client) up(l *link, addr string, w *schedulerv1.Welcome) {
+func (s *scheduler) up(ctx context.Context, l *link, w *schedulerv1.Welcome) {
+	c := s.c
 	c.mu.Lock()
-	c.link = l
-	c.state = State{Connected: true, Address: addr, Scheduler: w.GetScheduler(), Since: time.Now()}
+	came := s.tried
+	s.link, s.tried = l, true
+	s.state = State{Connected: true, Address: s.addr, Scheduler: w.GetScheduler(), Since: time.Now()}
 	c.mu.Unlock()
-	c.handler.Connected(true)
+	if came && len(c.schedulers) > 1 {
+		c.moves.Go(func() { c.moveIn(ctx, s) })
+	}
+	c.tellState()
 }
 
-func (c *Client) down() {
-	c.mu.Lock()
-	c.link = nil
-	c.state.Connected, c.state.Since = false, time.Now()
-	c.mu.Unlock()
-	c.handler.Connected(false)
+func (s *scheduler) down(ctx context.Context) {
+	s.c.mu.Lock()
+	s.link = nil
+	s.state.Connected, s.state.Since = false, time.Now()
+	s.c.mu.Unlock()
+	if ctx.Err() == nil {
+		s.c.moveAway(s)
+	}
+	s.c.tellState()
 }
 
 // converse announces the node's holdings, then sends and receives until life or ctx
 // ends, and returns why.
-func (c *Client) converse(ctx, life context.Context, l *link, heartbeat time.Duration) error {
+func (s *scheduler) converse(ctx, life context.Context, l *link, heartbeat time.Duration) error {
 	defer context.AfterFunc(ctx, func() {
 		select {
 		case <-life.Done():
@@ -154,21 +163,21 @@ func (c *Client) converse(ctx, life context.Context, l *link, heartbeat time.Dur
 	})()
 	var sending sync.WaitGroup
 	sending.Go(func() {
-		for _, part := range parts(c.holdings()) {
+		for _, part := range parts(s.announced()) {
 			if l.conn.Send(part) != nil {
 				return
 			}
 		}
-		c.send(ctx, life, l, heartbeat)
+		l.run(ctx, life, heartbeat)
 	})
-	sending.Go(func() { c.tellTags(life, l) })
-	l.end(c.receive(l))
+	sending.Go(func() { s.tellTags(life, l) })
+	l.end(s.receive(l))
 	sending.Wait()
 	return context.Cause(life)
 }
 
-// send sends what is queued and heartbeats. When sending fails it returns: receive knows why.
-func (c *Client) send(ctx, life context.Context, l *link, heartbeat time.Duration) {
+// run sends what is queued and heartbeats. When sending fails it returns: receive knows why.
+func (l *link) run(ctx, life context.Context, heartbeat time.Duration) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {

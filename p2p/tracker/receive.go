@@ -11,7 +11,7 @@ import (
 )
 
 // receive passes what the scheduler says to the handler until the stream ends.
-func (c *Client) receive(l *link) error {
+func (s *scheduler) receive(l *link) error {
 	for {
 		m, err := l.conn.Recv()
 		if errors.Is(err, io.EOF) {
@@ -20,7 +20,7 @@ func (c *Client) receive(l *link) error {
 		if err != nil {
 			return err
 		}
-		if err := deliver(m, c.handler); err != nil {
+		if err := deliver(m, fromOne{s}); err != nil {
 			return fmt.Errorf("message of the scheduler: %w", err)
 		}
 	}

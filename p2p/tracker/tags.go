@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -32,11 +33,12 @@ const (
 func (c *Client) TellTag(t p2p.Tag) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.link == nil {
+	s := c.homeLocked(ofTag(t.Origin))
+	if s == nil || s.link == nil {
 		return
 	}
 	select {
-	case c.link.tags <- t:
+	case s.link.tags <- t:
 	default:
 	}
 }
@@ -44,8 +46,11 @@ func (c *Client) TellTag(t p2p.Tag) {
 // FindTag asks what other nodes have told of a tag, what most say first. It is
 // ErrNotFound where they told nothing, and ErrUnavailable without a scheduler.
 func (c *Client) FindTag(ctx context.Context, o p2p.Origin) ([]p2p.ToldTag, error) {
+	var l *link
 	c.mu.Lock()
-	l := c.link
+	if s := c.homeLocked(ofTag(o)); s != nil {
+		l = s.link
+	}
 	c.mu.Unlock()
 	if l == nil {
 		return nil, fmt.Errorf("ask nodes for tag %s: no scheduler: %w", o, errdefs.ErrUnavailable)
@@ -64,10 +69,10 @@ func (c *Client) FindTag(ctx context.Context, o p2p.Origin) ([]p2p.ToldTag, erro
 
 // tellTags tells what is known of tags, and then what is heard, until life ends or the
 // scheduler does not care.
-func (c *Client) tellTags(life context.Context, l *link) {
+func (s *scheduler) tellTags(life context.Context, l *link) {
 	var batch []p2p.Tag
-	if c.cfg.Tags != nil {
-		batch = c.cfg.Tags()
+	if tags := s.c.cfg.Tags; tags != nil {
+		batch = slices.DeleteFunc(tags(), func(t p2p.Tag) bool { return !s.home(ofTag(t.Origin)) })
 	}
 	for {
 		if len(batch) > 0 && !l.tell(life, batch[:min(len(batch), maxTags)]) {

@@ -1,12 +1,13 @@
-// Package tracker is a node's client of the scheduler. It holds one stream to the
-// first scheduler that answers, comes back when the stream breaks, and tells the
-// scheduler on each connection what the node holds and wants, so that a scheduler
-// that lost everything rebuilds its swarms.
+// Package tracker is a node's client of the schedulers. It holds one stream to each,
+// comes back when a stream breaks, and tells a scheduler on each connection what the
+// node holds and wants of the tasks that live there, so that a scheduler that lost
+// everything rebuilds its swarms, and tasks move when a scheduler comes or goes.
 package tracker
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ import (
 
 // Config says whom to connect to, and as whom.
 type Config struct {
-	Addresses []string      // host:port of schedulers; the first that answers is used
+	Addresses []string      // host:port of schedulers, the same on all nodes, in any order; tasks are spread over them
 	Host      p2p.Host      // this node; an Addr without a host (":65002") means the address it connects from
 	Version   string        // of this program
 	Dial      time.Duration // for one scheduler to answer
@@ -47,6 +48,8 @@ func (c Config) Validate() error {
 	switch {
 	case len(c.Addresses) == 0:
 		return fmt.Errorf("no scheduler address")
+	case len(slices.Compact(slices.Sorted(slices.Values(c.Addresses)))) < len(c.Addresses):
+		return fmt.Errorf("an address is there twice in %v", c.Addresses)
 	case c.Dial <= 0 || c.MinWait <= 0 || c.MaxWait < c.MinWait:
 		return fmt.Errorf("dial %v, waits %v to %v: want positive, in order", c.Dial, c.MinWait, c.MaxWait)
 	case c.Queue < 1:
@@ -58,7 +61,7 @@ func (c Config) Validate() error {
 // Handler takes what the scheduler says. Its methods are called one at a time; until
 // one returns, the next message waits.
 type Handler interface {
-	// Connected says that the scheduler answers, or no longer does. Without a
+	// Connected says that a scheduler answers, or that none does any more. Without a
 	// scheduler a node keeps the neighbours it has.
 	Connected(up bool)
 	// Neighbours changes whom the node exchanges a task with; remove comes before add.
@@ -82,28 +85,40 @@ type Pull struct {
 	Stop   bool   // somebody else reads it
 }
 
-// State is what a client knows of its connection.
+// State is what a client knows of its connection to one scheduler.
 type State struct {
 	Connected bool
-	Address   string    // of the scheduler that it is connected to, or tried last
+	Address   string    // of the scheduler
 	Scheduler string    // the scheduler's name
 	Since     time.Time // of Connected or of its loss
 	Err       error     // why the last connection or attempt ended
 }
 
-// Client talks to the scheduler. Its methods may be called concurrently and do not
+// Client talks to the schedulers. Its methods may be called concurrently and do not
 // block. What is said while there is no connection is dropped, for the next one
 // begins with an announcement: so a task must be among the holdings before it is
 // joined, and as it is now before anything is said of it.
 type Client struct {
-	cfg      Config
-	id       *pki.Identity
-	holdings func() []p2p.Holding
-	handler  Handler
+	cfg        Config
+	id         *pki.Identity
+	holdings   func() []p2p.Holding
+	handler    Handler
+	schedulers []*scheduler
+	moves      sync.WaitGroup
+	said       sync.Mutex // held while the handler is told something
 
-	mu    sync.Mutex
+	mu        sync.Mutex // of the schedulers, too; no other lock is taken under it
+	connected bool       // as the handler was told
+	known     bool       // every scheduler was tried
+}
+
+// scheduler is one of them.
+type scheduler struct {
+	c     *Client
+	addr  string
 	state State
 	link  *link // nil without a connection
+	tried bool  // there is or was a connection, or an attempt failed
 }
 
 // New returns a client. The function holdings lists what the node holds and wants;
@@ -112,52 +127,71 @@ func New(cfg Config, id *pki.Identity, holdings func() []p2p.Holding, h Handler)
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("tracker: %w", err)
 	}
-	return &Client{cfg: cfg, id: id, holdings: holdings, handler: h}, nil
+	c := &Client{cfg: cfg, id: id, holdings: holdings, handler: h}
+	for _, addr := range cfg.Addresses {
+		c.schedulers = append(c.schedulers, &scheduler{c: c, addr: addr, state: State{Address: addr}})
+	}
+	return c, nil
 }
 
-// Run keeps the connection until ctx ends; then it says goodbye and returns nil.
+// Run keeps the connections until ctx ends; then it says goodbye and returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	wait := backoff{min: c.cfg.MinWait, max: c.cfg.MaxWait}
+	var all sync.WaitGroup
+	for _, s := range c.schedulers {
+		all.Go(func() { s.run(ctx) })
+	}
+	all.Wait()
+	c.moves.Wait()
+	return nil
+}
+
+// run keeps the connection to one scheduler until ctx ends.
+func (s *scheduler) run(ctx context.Context) {
+	wait := backoff{min: s.c.cfg.MinWait, max: s.c.cfg.MaxWait}
 	for {
-		for _, addr := range c.cfg.Addresses {
-			began := time.Now()
-			answered, err := c.connect(ctx, addr)
-			c.note(addr, err)
-			if stopped(ctx) {
-				return nil
-			}
-			if answered { // begin again with the first address, where the others are
-				if time.Since(began) > c.cfg.MaxWait {
-					wait.reset()
-				}
-				break
-			}
+		began := time.Now()
+		answered, err := s.connect(ctx)
+		s.note(err)
+		if ctx.Err() != nil {
+			return
+		}
+		if answered && time.Since(began) > s.c.cfg.MaxWait {
+			wait.reset()
 		}
 		wait.sleep(ctx)
-		if stopped(ctx) {
-			return nil
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }
 
-func stopped(ctx context.Context) bool { return ctx.Err() != nil }
-
-// State returns the state of the connection.
-func (c *Client) State() State {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state
+// note says why there is no connection.
+func (s *scheduler) note(err error) {
+	s.c.mu.Lock()
+	s.state.Err = err
+	first := !s.tried
+	s.tried = true
+	s.c.mu.Unlock()
+	if first {
+		s.c.moveAway(s)
+		s.c.tellState()
+	}
 }
 
-func (c *Client) note(addr string, err error) {
+// States returns the state of the connection to each scheduler.
+func (c *Client) States() []State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.Address, c.state.Err = addr, err
+	var all []State
+	for _, s := range c.schedulers {
+		all = append(all, s.state)
+	}
+	return all
 }
 
 // Join says that the node wants a task whole; size -1 = not known, origin "" = only from peers.
 func (c *Client) Join(task p2p.TaskID, origin p2p.Origin, size int64) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Join{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Join{
 		Join: &schedulerv1.Join{Task: task.String(), Origin: sayable(origin), Size: size},
 	}})
 }
@@ -176,14 +210,14 @@ func sayable(o p2p.Origin) string {
 
 // Leave says that the node neither holds nor wants a task any more.
 func (c *Client) Leave(task p2p.TaskID) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Leave{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Leave{
 		Leave: &schedulerv1.Leave{Task: task.String()},
 	}})
 }
 
 // Done says that the node holds a task whole.
 func (c *Client) Done(task p2p.TaskID) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Done{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Done{
 		Done: &schedulerv1.Done{Task: task.String()},
 	}})
 }
@@ -197,19 +231,19 @@ func (c *Client) NeighbourLost(task p2p.TaskID, lost []p2p.HostID) {
 	for _, id := range lost[:min(len(lost), maxLost)] {
 		m.Hosts = append(m.Hosts, string(id))
 	}
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_NeighbourLost{NeighbourLost: m}})
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_NeighbourLost{NeighbourLost: m}})
 }
 
 // PullStarted says that the origin's first bytes are there; size -1 = it did not say.
 func (c *Client) PullStarted(task p2p.TaskID, size int64) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullStarted{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullStarted{
 		PullStarted: &schedulerv1.PullStarted{Task: task.String(), Size: size},
 	}})
 }
 
 // PullFailed says that the origin did not give a task.
 func (c *Client) PullFailed(task p2p.TaskID, why p2p.OriginError) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullFailed{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullFailed{
 		PullFailed: &schedulerv1.PullFailed{Task: task.String(), Error: &schedulerv1.OriginError{
 			Status: int32(why.Status), Message: why.Message, Wrong: why.Wrong,
 			RetryAfterSeconds: int64((why.RetryAfter + time.Second - 1) / time.Second),
@@ -219,23 +253,23 @@ func (c *Client) PullFailed(task p2p.TaskID, why p2p.OriginError) {
 
 // PullDone says that the node has read a task whole and its digest matched.
 func (c *Client) PullDone(task p2p.TaskID) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullDone{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullDone{
 		PullDone: &schedulerv1.PullDone{Task: task.String()},
 	}})
 }
 
 // BadPeer reports a host that sent bytes or digests that do not verify.
 func (c *Client) BadPeer(task p2p.TaskID, host p2p.HostID, reason string) {
-	c.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_BadPeer{
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_BadPeer{
 		BadPeer: &schedulerv1.BadPeer{Task: task.String(), Host: string(host), Reason: reason},
 	}})
 }
 
-// say queues a message for the connection there is.
-func (c *Client) say(m *schedulerv1.ConnectRequest) {
+// say queues a message for the scheduler at which the task lives.
+func (c *Client) say(task p2p.TaskID, m *schedulerv1.ConnectRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.link != nil {
-		c.link.say(m)
+	if s := c.homeLocked(task); s != nil && s.link != nil {
+		s.link.say(m)
 	}
 }

@@ -15,6 +15,7 @@ type Config struct {
 	Bridges         int           // links that leave a zone, per zone and task, to aim at; 0 = zones do not matter
 	Batch           time.Duration // news for a peer that was told something shorter ago are told together
 	Warmup          time.Duration // after the first event no pull begins, so that holders can announce themselves
+	Settle          time.Duration // no pull begins for so long of a task that came from another scheduler, until its holders came too
 	PullTries       int           // hosts that try to read one origin before the task fails
 	PullStart       time.Duration // without the origin's first byte after so long, the next host tries
 	FailureMemory   time.Duration // an origin's refusal answers later joins for so long, or for the origin's own Retry-After
@@ -34,6 +35,7 @@ func Default() Config {
 		Bridges:         2,
 		Batch:           5 * time.Millisecond,
 		Warmup:          3 * time.Second,
+		Settle:          time.Second,
 		PullTries:       5,
 		PullStart:       30 * time.Second,
 		FailureMemory:   5 * time.Second,
@@ -69,6 +71,7 @@ func (c Config) Validate() error {
 	}{
 		{"batch", c.Batch, 0, 10 * time.Second},
 		{"warm-up", c.Warmup, 0, time.Minute},
+		{"settle", c.Settle, 0, time.Minute},
 		{"pull start", c.PullStart, time.Second, time.Hour},
 		{"failure memory", c.FailureMemory, 100 * time.Millisecond, time.Hour},
 		{"max retry after", c.MaxRetryAfter, 0, 24 * time.Hour},

@@ -53,7 +53,7 @@ func follow(t testing.TB, cfg Config, seed uint64) *follower {
 
 func noWarmup() Config {
 	cfg := Default()
-	cfg.Warmup = 0
+	cfg.Warmup, cfg.Settle = 0, 0
 	return cfg
 }
 

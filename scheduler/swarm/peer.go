@@ -25,7 +25,11 @@ func (e Announce) apply(c *Core) {
 }
 
 func (c *Core) announce(h *host, a p2p.Holding) {
+	_, heard := c.tasks[a.Task]
 	t := c.task(a.Task)
+	if !heard && (a.Active || a.Pulling) {
+		t.warm = c.now.Add(c.cfg.Settle)
+	}
 	c.addOrigin(t, a.Origin)
 	if c.condemned(t, h.ID) {
 		c.forget(t)

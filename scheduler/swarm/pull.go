@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -53,11 +52,15 @@ func (c *Core) ensurePull(t *task) {
 	if t.pull != nil || t.count[wanting] == 0 || t.count[complete] > 0 {
 		return
 	}
-	if c.now.Before(c.warm) {
+	warm := c.warm
+	if t.warm.After(warm) {
+		warm = t.warm
+	}
+	if c.now.Before(warm) {
 		t.held = true
 		c.watch(t)
-		if c.warm.Before(c.sweepAt) {
-			c.sweepAt = c.warm
+		if warm.Before(c.sweepAt) {
+			c.sweepAt = warm
 		}
 		return
 	}
@@ -109,7 +112,7 @@ func (c *Core) choosePuller(t *task, tried []p2p.HostID) *host {
 	var best *host
 	var most uint64
 	for _, h := range c.seeds {
-		if w := weight(t.id, h.ID); fit(h) && (best == nil || w > most) {
+		if w := p2p.Weight(t.id, string(h.ID)); fit(h) && (best == nil || w > most) {
 			best, most = h, w
 		}
 	}
@@ -125,19 +128,6 @@ func (c *Core) choosePuller(t *task, tried []p2p.HostID) *host {
 		}
 	}
 	return nil
-}
-
-// weight is the rendezvous hash of a task and a seed: the task falls to the
-// heaviest, so that a seed that comes or goes moves only its own share.
-func weight(t p2p.TaskID, h p2p.HostID) uint64 {
-	f := fnv.New64a()
-	var buf [p2p.TaskIDLen]byte
-	f.Write(t.AppendBinary(buf[:0]))
-	f.Write([]byte(h))
-	x := f.Sum64() // its high bits barely depend on the last bytes: mix
-	x = (x ^ x>>32) * 0x9e3779b97f4a7c15
-	x = (x ^ x>>29) * 0xbf58476d1ce4e5b9
-	return x ^ x>>32
 }
 
 // widen makes p one of those that many peers take a task from.

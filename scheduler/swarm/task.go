@@ -55,6 +55,7 @@ type task struct {
 	sources []*peer  // wide peers
 	origins []origin
 	pull    *pull
+	warm    time.Time // no pull begins earlier; it came from another scheduler
 	trouble map[p2p.HostID]*trouble
 	large   bool // has had more than LargeSwarm peers
 	torn    bool // lost an edge since the mesh was last walked
