@@ -127,6 +127,10 @@ func (p plan) recipe() image.Recipe {
 	return image.Recipe{Layers: p.Layers, Bytes: p.Size, Compression: p.Format}
 }
 
+// room is more than all hosts ever have on the disk, bytes: compressed and unpacked
+// images, each several times.
+func (p plan) room() int64 { return 8<<30 + 24*p.Size }
+
 // rate is the plan's rate as RATE says it.
 func (p plan) rate() string {
 	if p.Rate == 0 {

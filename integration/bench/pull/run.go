@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/darter-p2p/darter/integration/bench/cputime"
+	"github.com/darter-p2p/darter/integration/bench/disk"
 	"github.com/darter-p2p/darter/integration/lab"
 )
 
@@ -18,7 +19,7 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 		return err
 	}
 	end := time.Now().Add(p.Time)
-	if reason := lab.Unmet(lab.SystemTools...); reason != "" {
+	if reason := lab.Unmet(append(disk.Tools(), lab.SystemTools...)...); reason != "" {
 		return fmt.Errorf("it cannot run here: %s", reason)
 	}
 	g, err := cputime.NewGroups(groupNames()...)
@@ -26,7 +27,12 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	l, err := lab.New(ctx, lab.Options{})
+	d, err := disk.New(ctx, "/var/tmp", p.room())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	l, err := lab.New(ctx, lab.Options{DataDir: d.Dir})
 	if err != nil {
 		return err
 	}
