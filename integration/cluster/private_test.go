@@ -369,7 +369,7 @@ func strangers(t *testing.T, addr string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var conn net.Conn = raw
+			conn := raw
 			if conf != nil {
 				conf := conf.Clone()
 				conf.MinVersion, conf.NextProtos = tls.VersionTLS13, []string{proto}

@@ -198,7 +198,7 @@ func TestNoScheduler(t *testing.T) {
 	}
 }
 
-// Content that needs credentials is for its reader alone; others get the origin's own words.
+// Content that needs a credential is for those who have one; others get the origin's own words.
 func TestPrivate(t *testing.T) {
 	c := New(t)
 	v := c.Put("app", 3<<20)

@@ -110,11 +110,13 @@ func (n *Node) Task(id p2p.TaskID) (Snapshot, bool) {
 		return s, true
 	}
 	past, ok := n.past.get(id)
-	return Snapshot{Task: id, Origin: past.origin, Error: past.err, Stats: past.Stats}, ok
+	origin, _ := past.origin.Bare()
+	return Snapshot{Task: id, Origin: origin, Error: past.err, Stats: past.Stats}, ok
 }
 
 func (n *Node) snapshotLocked(t *task) Snapshot {
-	s := Snapshot{Task: t.id, Origin: t.origin, Geometry: t.geometry, Final: t.final, Complete: t.complete,
+	origin, _ := t.origin.Bare()
+	s := Snapshot{Task: t.id, Origin: origin, Geometry: t.geometry, Final: t.final, Complete: t.complete,
 		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Readings: slices.Clone(t.readings), Error: t.err, Stats: t.stats}
 	if t.have != nil {
 		s.Pieces = t.have.Count()
