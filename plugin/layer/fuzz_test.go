@@ -108,13 +108,16 @@ func entriesOf(program []byte) []entry {
 		if w := word(program[2]); w != "" {
 			name += "/" + w
 		}
+		if program[0]%6 != 1 { // archive/tar writes the slash of directories only
+			name = strings.TrimRight(name, "/")
+		}
 		if name == "" || name == "/" {
 			name = "."
 		}
 		var e entry
 		switch program[0] % 6 {
 		case 0:
-			e = file(strings.TrimRight(name, "/"), target)
+			e = file(name, target)
 		case 1:
 			e = dir(name, 0o750)
 		case 2:
