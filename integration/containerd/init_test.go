@@ -236,6 +236,9 @@ func TestDumps(t *testing.T) {
 	}
 	for _, config := range cases {
 		dir := filepath.Dir(config)
+		if strings.HasSuffix(dir, "-1.7") || strings.HasSuffix(dir, "-2.0") {
+			continue // recorded by 1.7.29 and 2.0.0 (config migrate), which the tests have not
+		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			binary := current
 			if strings.HasSuffix(dir, "1.6") {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,15 +33,22 @@ func dump(ctx context.Context, binary string, all []source) (Merged, error) {
 			return Merged{}, fmt.Errorf("merge containerd's configuration: %w", err)
 		}
 	}
-	args := []string{"--config", main, "config", "dump"}
+	config := func(args ...string) (Merged, error) {
+		text, err := run(ctx, binary, args...)
+		if err != nil {
+			return Merged{}, err
+		}
+		return ParseMerged(text)
+	}
 	if len(all) == 0 {
-		args = []string{"config", "default"}
+		return config("config", "default")
 	}
-	text, err := run(ctx, binary, args...)
-	if err != nil {
-		return Merged{}, err
+	m, err := config("--config", main, "config", "dump")
+	if err == nil && m.Version() == 3 && slices.ContainsFunc(all, func(s source) bool { return versionOf(s.tree) == 2 }) {
+		// containerd 2.0 to 2.2 migrates what is merged only when it starts; its dump does not.
+		return config("--config", main, "config", "migrate")
 	}
-	return ParseMerged(text)
+	return m, err
 }
 
 // flatten copies files to a directory so that the first imports all others in

@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "write the drop-ins of testdata/cases again")
 
 // TestCompute compares the drop-ins for real configurations: each case has the
-// files, what containerd (2.4.2, or Debian's 1.6.20) made of them, and the drop-in.
+// files, what containerd (2.4.2, or the one in the case's name) made of them, and the drop-in.
 func TestCompute(t *testing.T) {
 	cases, err := filepath.Glob("testdata/cases/*/config.toml")
 	if err != nil || len(cases) == 0 {
@@ -66,6 +66,29 @@ func TestCompute(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSample compares contrib's sample with what init writes on a plain node.
+func TestSample(t *testing.T) {
+	want, err := os.ReadFile("testdata/cases/plain-4/want.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sample = "../../contrib/containerd/conf.d/" + FileName
+	got, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want = append([]byte(header), want...); string(got) != string(want) {
+		t.Errorf("the sample is not what init writes:\n%s", diff(sample, got, want))
+	}
+	hosts, err := os.ReadFile("../../contrib/containerd/certs.d/_default/hosts.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := addMirror(hosts, Default().Mirror); err != nil || string(after) != string(hosts) {
+		t.Errorf("the sample of hosts.toml does not name the mirror: %v", err)
 	}
 }
 

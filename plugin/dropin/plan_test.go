@@ -17,7 +17,7 @@ import (
 )
 
 // TestMain is containerd too, when it is asked to be: it merges files as 2.4 does,
-// over the defaults of a real one.
+// over the defaults of a real one, or as 2.0, whose dump does not migrate.
 func TestMain(m *testing.M) {
 	if os.Getenv("DARTER_FAKE_CONTAINERD") != "" {
 		if err := fakeContainerd(os.Args[1:]); err != nil {
@@ -47,7 +47,19 @@ func fakeContainerd(args []string) error {
 			mergeInto(tree, s.tree)
 		}
 	}
-	tree["version"] = int64(4)
+	if os.Getenv("DARTER_FAKE_2_0") == "" {
+		tree["version"] = int64(4)
+		return toml.NewEncoder(os.Stdout).Encode(tree)
+	}
+	if args[len(args)-1] == "migrate" && versionOf(tree) == 2 {
+		path, _ := get[string](tree, "plugins", criPlugin2, "registry", "config_path")
+		put(tree, path, "plugins", criPlugin3, "registry", "config_path")
+		if old, _ := get[map[string]any](tree, "plugins", criPlugin2, "containerd"); old["runtimes"] != nil && old["snapshotter"] != nil {
+			put(tree, old["snapshotter"], "plugins", criPlugin3, "snapshotter")
+		}
+		put(tree, map[string]any{}, "plugins", criPlugin2)
+	}
+	tree["version"] = int64(3)
 	return toml.NewEncoder(os.Stdout).Encode(tree)
 }
 
@@ -260,6 +272,18 @@ func TestInitAgain(t *testing.T) {
 	n.remove(t)
 	if after := n.tree(t); after != before {
 		t.Errorf("remove does not restore everything:\n%s", diff("tree", []byte(before), []byte(after)))
+	}
+}
+
+// TestInitMigrates has a main file of version 2 under containerd 2.0, which merges
+// first and migrates then: a drop-in of version 3 would keep it from that.
+func TestInitMigrates(t *testing.T) {
+	t.Setenv("DARTER_FAKE_2_0", "1")
+	n := newNode(t, map[string]string{"containerd/config.toml": "version = 2\n"})
+	n.o.CRI = true
+	n.apply(t)
+	if got := n.read(t, "containerd/conf.d/zz-darter.toml"); !strings.Contains(got, "version = 2\n") || !strings.Contains(got, criPlugin2) {
+		t.Errorf("the drop-in is\n%s", got)
 	}
 }
 
