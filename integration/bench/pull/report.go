@@ -40,6 +40,9 @@ type figures struct {
 	VsPlain    float64 `json:"seconds_vs_plain"`
 	CPUVsPlain float64 `json:"cpu_vs_plain"`
 
+	// Disturbed are the samples during which others had more than 15 % of the machine.
+	Disturbed int `json:"disturbed"`
+
 	Samples []sample `json:"samples"` // in the order of the runs
 }
 
@@ -64,6 +67,9 @@ type sample struct {
 }
 
 func (s sample) cpu() float64 { return s.Containerd + s.Darterd }
+
+// disturbed says that others had so much of the machine that the sample says little.
+func (s sample) disturbed() bool { return s.Foreign > 0.15 }
 
 // runReport is the pulls of one run by their names.
 type runReport map[string]sample
@@ -90,6 +96,9 @@ func newCell(p plan, bytes int64, runs []runReport) cell {
 		}
 		for _, run := range runs {
 			f.Samples = append(f.Samples, run[name])
+			if run[name].disturbed() {
+				f.Disturbed++
+			}
 		}
 		c.Pulls[name] = f
 	}
@@ -133,10 +142,15 @@ func (c cell) write(path, key string) error {
 // table is the cell in lines for people.
 func (c cell) table(names []string) []string {
 	lines := []string{fmt.Sprintf("%-16s %8s %8s %9s %9s  %s", "pull", "wall s", "CPU s", "× wall", "× CPU", "layers fetched by containerd, blob reads at the registry")}
+	disturbed, all := 0, 0
 	for _, name := range names {
 		f := c.Pulls[name]
 		last := f.Samples[len(f.Samples)-1]
 		lines = append(lines, fmt.Sprintf("%-16s %8.1f %8.1f %9.2f %9.2f  %d, %d", name, f.Seconds, f.CPU, f.VsPlain, f.CPUVsPlain, last.Fetched, last.Read))
+		disturbed, all = disturbed+f.Disturbed, all+len(f.Samples)
+	}
+	if disturbed > 0 {
+		lines = append(lines, fmt.Sprintf("DISTURBED: others had over 15 %% of the machine during %d pulls of %d", disturbed, all))
 	}
 	return lines
 }

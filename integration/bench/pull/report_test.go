@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/darter-p2p/darter/integration/lab"
@@ -59,5 +60,20 @@ func TestCellsAreKept(t *testing.T) {
 	}
 	if newCell(small, 1, []runReport{run(1, 1)}).write(path, "a") == nil {
 		t.Error("a report that cannot be read is overwritten")
+	}
+}
+
+func TestDisturbedPullsAreSaid(t *testing.T) {
+	noisy := run(10, 5)
+	one := noisy["snapshot-next"]
+	one.Foreign = 0.5
+	noisy["snapshot-next"] = one
+	c := newCell(small, 1, []runReport{run(10, 5), noisy})
+	if n := c.Pulls["snapshot-next"].Disturbed; n != 1 {
+		t.Errorf("%d disturbed", n)
+	}
+	lines := c.table(small.pulls())
+	if last := lines[len(lines)-1]; !strings.Contains(last, "1 pulls of 4") {
+		t.Errorf("the table ends with %q", last)
 	}
 }
