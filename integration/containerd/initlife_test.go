@@ -38,6 +38,7 @@ func TestInitLife(t *testing.T) {
 	if !strings.Contains(out, "+[proxy_plugins]") || !strings.Contains(out, "nothing was written") || everyFile(t, n.etc) != before {
 		t.Errorf("without --yes init writes, or says\n%s", out)
 	}
+	n.wantDefaults(t)
 	n.darter(t, append(init, "--yes")...)
 	if out := n.darter(t, append(init, "--yes")...); !strings.Contains(out, "nothing to do") {
 		t.Errorf("a second init says\n%s", out)
@@ -215,6 +216,22 @@ func (n *initNode) darter(t *testing.T, args ...string) string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// wantDefaults fails the test unless darter takes the same for a darterd without a
+// file as for one with the file that darterd prints.
+func (n *initNode) wantDefaults(t *testing.T) {
+	t.Helper()
+	text, err := n.host.Output(t.Context(), n.program+"d", "--print-default-config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := writeFile(t, n.host.Dir, "default.toml", text)
+	init := []string{"init", "containerd", "--config", n.config, "--containerd", n.binary, "--hosts-dir", n.hosts, "--dry-run", "--darterd-config"}
+	with, without := n.darter(t, append(init, printed)...), n.darter(t, append(init, "/none")...)
+	if strings.ReplaceAll(with, printed, "/none") != without {
+		t.Errorf("with darterd's defaults init does\n%s\nand without its file\n%s", with, without)
+	}
 }
 
 // doctor returns what doctor finds.

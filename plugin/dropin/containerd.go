@@ -19,9 +19,20 @@ import (
 // dumpTimeout bounds one run of the containerd program, which only reads files.
 const dumpTimeout = time.Minute
 
-// dump has the containerd program merge the files of a configuration. It works on
-// copies: the merge of files that are not written yet is seen the same way.
-func dump(ctx context.Context, binary string, all []source) (Merged, error) {
+// program runs containerd with arguments, and returns what it prints.
+type program func(ctx context.Context, args ...string) ([]byte, error)
+
+// containerd is the program that the options name.
+func (o Options) containerd() program {
+	if o.program != nil {
+		return o.program
+	}
+	return func(ctx context.Context, args ...string) ([]byte, error) { return run(ctx, o.Binary, args...) }
+}
+
+// dump has containerd merge the files of a configuration. It works on copies: the
+// merge of files that are not written yet is seen the same way.
+func dump(ctx context.Context, containerd program, all []source) (Merged, error) {
 	dir, err := os.MkdirTemp("", "darter-containerd-") // 0700: the files may hold passwords
 	if err != nil {
 		return Merged{}, fmt.Errorf("merge containerd's configuration: %w", err)
@@ -34,7 +45,7 @@ func dump(ctx context.Context, binary string, all []source) (Merged, error) {
 		}
 	}
 	config := func(args ...string) (Merged, error) {
-		text, err := run(ctx, binary, args...)
+		text, err := containerd(ctx, args...)
 		if err != nil {
 			return Merged{}, err
 		}
@@ -83,7 +94,7 @@ func Dump(ctx context.Context, binary, config string) (Merged, error) {
 	if err != nil {
 		return Merged{}, err
 	}
-	return dump(ctx, binary, all)
+	return dump(ctx, Options{Binary: binary}.containerd(), all)
 }
 
 // Version returns what the containerd program says of itself, such as "2.4.2".

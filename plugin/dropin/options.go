@@ -36,6 +36,8 @@ type Options struct {
 	Hosts []string
 	// AllHosts is Hosts with every registry that has one.
 	AllHosts bool
+
+	program program // a test's in the place of Binary
 }
 
 // Default is a node with everything at its usual place.

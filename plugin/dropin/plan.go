@@ -67,7 +67,7 @@ func Init(ctx context.Context, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := dump(ctx, o.Binary, all)
+	base, err := dump(ctx, o.containerd(), all)
 	if err != nil {
 		return nil, err
 	}

@@ -16,40 +16,32 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain is containerd too, when it is asked to be: it merges files as 2.4 does,
-// over the defaults of a real one, or as 2.0, whose dump does not migrate.
-func TestMain(m *testing.M) {
-	if os.Getenv("DARTER_FAKE_CONTAINERD") != "" {
-		if err := fakeContainerd(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake merges files as containerd 2.4 does, over the defaults of a real one, or as
+// 2.0, whose dump does not migrate.
+type fake struct {
+	defaults string // a dump
+	old      bool
 }
 
-func fakeContainerd(args []string) error {
-	defaults, err := os.ReadFile(os.Getenv("DARTER_FAKE_CONTAINERD"))
+func (f *fake) run(_ context.Context, args ...string) ([]byte, error) {
+	tree, err := decode([]byte(f.defaults))
 	if err != nil {
-		return err
-	}
-	tree, err := decode(defaults)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(args) == 4 && args[0] == "--config" {
 		all, err := view{}.sources(args[1])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, s := range all {
 			mergeInto(tree, s.tree)
 		}
 	}
-	if os.Getenv("DARTER_FAKE_2_0") == "" {
+	if !f.old {
 		tree["version"] = int64(4)
-		return toml.NewEncoder(os.Stdout).Encode(tree)
+		return toml.Marshal(tree)
 	}
 	if args[len(args)-1] == "migrate" && versionOf(tree) == 2 {
 		path, _ := get[string](tree, "plugins", criPlugin2, "registry", "config_path")
@@ -60,7 +52,7 @@ func fakeContainerd(args []string) error {
 		put(tree, map[string]any{}, "plugins", criPlugin2)
 	}
 	tree["version"] = int64(3)
-	return toml.NewEncoder(os.Stdout).Encode(tree)
+	return toml.Marshal(tree)
 }
 
 func mergeInto(to, from map[string]any) {
@@ -76,20 +68,20 @@ func mergeInto(to, from map[string]any) {
 
 // node is a node's /etc in a directory of the test.
 type node struct {
-	dir string
-	o   Options
+	dir        string
+	o          Options
+	containerd *fake
 }
 
 // newNode makes one of files by path below /etc.
 func newNode(t *testing.T, files map[string]string) *node {
 	t.Helper()
-	defaults, err := filepath.Abs("testdata/cases/plain-4/dump.toml")
+	defaults, err := os.ReadFile("testdata/cases/plain-4/dump.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("DARTER_FAKE_CONTAINERD", defaults)
-	n := &node{dir: t.TempDir(), o: Default()}
-	n.o.Binary = os.Args[0]
+	n := &node{dir: t.TempDir(), o: Default(), containerd: &fake{defaults: string(defaults)}}
+	n.o.program = n.containerd.run
 	n.o.Config = filepath.Join(n.dir, "containerd/config.toml")
 	n.o.HostsDir = filepath.Join(n.dir, "containerd/certs.d")
 	n.o.Kept = filepath.Join(n.dir, "darter/containerd.before")
@@ -278,9 +270,8 @@ func TestInitAgain(t *testing.T) {
 // TestInitMigrates has a main file of version 2 under containerd 2.0, which merges
 // first and migrates then: a drop-in of version 3 would keep it from that.
 func TestInitMigrates(t *testing.T) {
-	t.Setenv("DARTER_FAKE_2_0", "1")
 	n := newNode(t, map[string]string{"containerd/config.toml": "version = 2\n"})
-	n.o.CRI = true
+	n.containerd.old, n.o.CRI = true, true
 	n.apply(t)
 	if got := n.read(t, "containerd/conf.d/zz-darter.toml"); !strings.Contains(got, "version = 2\n") || !strings.Contains(got, criPlugin2) {
 		t.Errorf("the drop-in is\n%s", got)
@@ -315,7 +306,7 @@ func TestInitRefuses(t *testing.T) {
 		})
 	}
 	n := newNode(t, nil)
-	n.o.Binary = filepath.Join(n.dir, "none")
+	n.o.Binary, n.o.program = filepath.Join(n.dir, "none"), nil
 	if _, err := Init(context.Background(), n.o); !errdefs.IsNotFound(err) {
 		t.Errorf("no containerd: %v", err)
 	}

@@ -54,7 +54,7 @@ func (t *trial) try(ctx context.Context, version int) error {
 	if err != nil {
 		return err
 	}
-	if t.result, err = dump(ctx, t.o.Binary, all); err != nil {
+	if t.result, err = dump(ctx, t.o.containerd(), all); err != nil {
 		return fmt.Errorf("containerd does not take the drop-in: %w", err)
 	}
 	return t.prove()
