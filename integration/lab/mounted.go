@@ -18,12 +18,13 @@ func (c *Containerd) Rootfs(ctx context.Context, client Client, snapshotter, ref
 		return nil, fmt.Errorf("rootfs: %w", err)
 	}
 	defer os.Remove(at)
-	images := []string{"-n", client.namespace(), "images"}
-	if _, err := c.Ctr(ctx, append(images, "mount", "--snapshotter", snapshotter, ref, at)...); err != nil {
+	// Not c.Ctr: that of containerd 1.6 mounts from overlayfs whatever it is told.
+	images := []string{"ctr", "-a", c.Socket, "-n", client.namespace(), "images"}
+	if _, err := c.Host.Output(ctx, append(images, "mount", "--snapshotter", snapshotter, ref, at)...); err != nil {
 		return nil, err
 	}
 	tree, err := rootfs.Read(at)
-	_, unmounted := c.Ctr(context.WithoutCancel(ctx), append(images, "unmount", "--snapshotter", snapshotter, "--rm", at)...)
+	_, unmounted := c.Host.Output(context.WithoutCancel(ctx), append(images, "unmount", "--snapshotter", snapshotter, "--rm", at)...)
 	return tree, errors.Join(err, unmounted)
 }
 
