@@ -37,7 +37,7 @@ type library struct {
 }
 
 // open returns the bytes of a content of an image's repository. What anyone may read is
-// read without a credential, for only that is shared in the piece network; where that
+// read without a credential, and so known to be public in the piece network; where that
 // is refused, with the node's, and so is the rest of the image.
 func (l *library) open(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) (*fetcher.Body, error) {
 	c := fetcher.Content{Registry: n.registry, Repository: n.repository, Kind: kind, Digest: d, Header: http.Header{}}
