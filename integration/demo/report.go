@@ -24,11 +24,12 @@ type Report struct {
 // NodeReport is one node's pull.
 type NodeReport struct {
 	Name       string  `json:"name"`
+	Door       string  `json:"door"`        // snapshot or mirror
 	Seconds    float64 `json:"seconds"`     // from the start of all pulls to the end of this one
 	FromPeers  int64   `json:"from_peers"`  // from nodes that are not the seed
 	FromSeed   int64   `json:"from_seed"`   //
 	FromOrigin int64   `json:"from_origin"` // from the registry
-	DigestOK   bool    `json:"digest_ok"`   // every blob was read back out of containerd and has its digest
+	DigestOK   bool    `json:"digest_ok"`   // what containerd has was read back: by the mirror every blob has its digest, by the snapshot door every file is like that of such a node
 }
 
 // What must be reached; issue 2.

@@ -63,7 +63,7 @@ func TestReportHasExactlyTheNamedFields(t *testing.T) {
 	}
 	nodes, _ := top["nodes"].([]any)
 	node, _ := nodes[0].(map[string]any)
-	want = []string{"digest_ok", "from_origin", "from_peers", "from_seed", "name", "seconds"}
+	want = []string{"digest_ok", "door", "from_origin", "from_peers", "from_seed", "name", "seconds"}
 	if got := keys(node); !reflect.DeepEqual(got, want) {
 		t.Errorf("fields of a node %v, want %v", got, want)
 	}

@@ -12,19 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/darter-p2p/darter/integration/lab"
+	"github.com/darter-p2p/darter/integration/lab/rootfs"
 )
 
 const (
 	nodes    = 3
+	doors    = 2 // nodes with the snapshot door; the others pull through the mirror
 	linkRate = lab.Gbit
 )
 
 // show sets the stage, lets all nodes pull, and reports.
 func show(ctx context.Context, l *lab.Lab, out *os.File) (Report, error) {
 	fmt.Fprintf(out, "stage: registry, scheduler, seed and %d nodes, links of %s\n", nodes, linkRate)
-	system, err := l.StartSystem(ctx, lab.SystemOptions{Nodes: nodes, Link: lab.Both(linkRate)})
+	system, err := l.StartSystem(ctx, lab.SystemOptions{Nodes: nodes, Link: lab.Both(linkRate), Door: true})
 	if err != nil {
 		return Report{}, err
+	}
+	for i, node := range system.Nodes {
+		if i >= doors {
+			node.Snapshotter = "" // containerd's own overlayfs, and the mirror before the registry
+		}
+		fmt.Fprintf(out, "%s: %s\n", node.Containerd.Host.Name, doorOf(node).says)
 	}
 	image, err := pushImage(ctx, system.Registry, os.Getenv("IMAGE"), out)
 	if err != nil {
@@ -49,6 +57,22 @@ func show(ctx context.Context, l *lab.Lab, out *os.File) (Report, error) {
 		return Report{}, failed
 	}
 	return report(ctx, system, image, pulls, interfaces{after.registry - before.registry, after.seed - before.seed}, out)
+}
+
+// door is a way into darter.
+type door struct{ name, says string }
+
+var (
+	snapshotDoor = door{"snapshot", "the snapshot door: darterd unpacks layers while they arrive, containerd fetches none"}
+	mirrorDoor   = door{"mirror", "the registry mirror: containerd fetches layers from darterd and unpacks them"}
+)
+
+// doorOf is the door that a node pulls through.
+func doorOf(node *lab.Node) door {
+	if node.Snapshotter == lab.Door {
+		return snapshotDoor
+	}
+	return mirrorDoor
 }
 
 // interfaces is what the registry and the seed sent, in bytes of their own interfaces.
@@ -153,6 +177,28 @@ func received(ctx context.Context, d *lab.Darterd, image lab.Image) map[string]i
 	return from
 }
 
+// rootfsOf reads the whole root file system that a node's containerd has of the image.
+func rootfsOf(ctx context.Context, node *lab.Node, image lab.Image) (rootfs.Tree, error) {
+	snapshotter := "overlayfs"
+	if node.Snapshotter != "" {
+		snapshotter = node.Snapshotter
+	}
+	return node.Rootfs(ctx, lab.Ctr, snapshotter, image.Ref)
+}
+
+// verify reads the image back out of a node's containerd: by the snapshot door the
+// files, for containerd has no layers; by the mirror the blobs.
+func verify(ctx context.Context, node *lab.Node, image lab.Image, right rootfs.Tree) error {
+	if doorOf(node) == mirrorDoor {
+		return node.Verify(ctx, lab.Ctr, image)
+	}
+	got, err := rootfsOf(ctx, node, image)
+	if err != nil {
+		return err
+	}
+	return rootfs.Compare(got, right)
+}
+
 // report sums up, after it read the image back out of every node's containerd.
 func report(ctx context.Context, system *lab.System, image lab.Image, pulls []lab.Pulled, sent interfaces, out io.Writer) (Report, error) {
 	r := Report{
@@ -160,25 +206,30 @@ func report(ctx context.Context, system *lab.System, image lab.Image, pulls []la
 		OriginRatio: float64(sent.registry) / float64(image.Bytes),
 		SeedCopies:  float64(sent.seed) / float64(image.Bytes),
 	}
+	fmt.Fprintln(out, "compare: every blob of the mirror's node with its digest; every file of the others with that node's")
+	right, err := rootfsOf(ctx, pulls[len(pulls)-1].Node, image)
+	if err != nil {
+		return Report{}, err
+	}
 	for _, pulled := range pulls {
 		status, err := pulled.Node.Darterd.Status(ctx)
 		if err != nil {
 			return Report{}, err
 		}
-		wrong := pulled.Node.Verify(ctx, lab.Ctr, image)
+		wrong := verify(ctx, pulled.Node, image, right)
 		if wrong != nil {
 			fmt.Fprintf(out, "%s: wrong content: %v\n", pulled.Node.Host.Name, wrong)
 		}
 		r.Nodes = append(r.Nodes, NodeReport{
-			Name: pulled.Node.Host.Name, Seconds: pulled.Took.Seconds(), DigestOK: wrong == nil,
+			Name: pulled.Node.Host.Name, Door: doorOf(pulled.Node).name, Seconds: pulled.Took.Seconds(), DigestOK: wrong == nil,
 			FromPeers: status.Bytes.FromPeers, FromSeed: status.Bytes.FromSeed, FromOrigin: status.Bytes.FromOrigin,
 		})
 	}
 	fmt.Fprintf(out, "image %d bytes; the registry sent %d, that is %.4f images (goal ≤ %.2f); the seed sent %.2f images (goal ≤ %.1f)\n",
 		r.ImageBytes, r.OriginBytes, r.OriginRatio, maxOriginRatio, r.SeedCopies, maxSeedCopies)
 	for _, n := range r.Nodes {
-		fmt.Fprintf(out, "%s: %.1f s, %.2f of the image from other nodes (goal ≥ %.1f), %.2f from the seed, %.2f from the registry, digests right: %t\n",
-			n.Name, n.Seconds, share(n.FromPeers, r), minPeerShare, share(n.FromSeed, r), share(n.FromOrigin, r), n.DigestOK)
+		fmt.Fprintf(out, "%s (%s): %.1f s, %.2f of the image from other nodes (goal ≥ %.1f), %.2f from the seed, %.2f from the registry, content right: %t\n",
+			n.Name, n.Door, n.Seconds, share(n.FromPeers, r), minPeerShare, share(n.FromSeed, r), share(n.FromOrigin, r), n.DigestOK)
 	}
 	return r, nil
 }
