@@ -83,8 +83,8 @@ type Seed struct {
 type Peer struct {
 	Listen        string          `toml:"listen" doc:"Address of pieces and peer control. An empty host is every address."`
 	TLSData       bool            `toml:"tls_data" doc:"Encrypt the pieces on the wire too, at about twice the CPU. All nodes of a cluster must agree."`
-	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 3, or 6 on a seed."`
-	DownloadSlots int             `toml:"download_slots" doc:"Neighbours that pieces are taken from at a time, 1 to 64. 0 is 3. More than upload_slots starves neighbours."`
+	UploadSlots   int             `toml:"upload_slots" doc:"Pieces sent at a time, 1 to 1024. 0 is 3, on a seed 6, and up to 6 where messages take longer than pieces."`
+	DownloadSlots int             `toml:"download_slots" doc:"Neighbours that pieces are taken from at a time, 1 to 64. 0 is 3, and up to 6 where messages take longer than pieces; never more than upload_slots."`
 	IdleAfter     config.Duration `toml:"idle_after" doc:"How long a link that no task needs is kept."`
 }
 
@@ -200,9 +200,11 @@ func (c *Config) node() node.Config {
 	}
 	if c.Peer.UploadSlots != 0 {
 		n.Upload.Slots = c.Peer.UploadSlots
+		n.Download.MaxSlots = min(n.Download.MaxSlots, c.Peer.UploadSlots)
+		n.Download.Slots = min(n.Download.Slots, c.Peer.UploadSlots)
 	}
 	if c.Peer.DownloadSlots != 0 {
-		n.Download.Slots = c.Peer.DownloadSlots
+		n.Download.Slots, n.Download.MaxSlots = c.Peer.DownloadSlots, c.Peer.DownloadSlots
 	}
 	n.Limits = limit.New(c.Limits)
 	n.SchedulerWait, n.IdleAfter = c.Scheduler.Wait.Duration(), c.Peer.IdleAfter.Duration()

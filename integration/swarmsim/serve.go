@@ -33,6 +33,7 @@ func (s *Sim) serve(n *node, l *neighbour, r request) {
 		s.refuse(n, r, download.NotHeld)
 		return
 	}
+	n.slots.Widen(n.core.Slots())
 	if !n.slots.Acquire(l.node.host.ID, r.class) {
 		s.refuse(n, r, download.Busy)
 		s.tellFree(n)

@@ -110,7 +110,7 @@ func newSim(sc *scenario, seed uint64) *Sim {
 	}
 	s.net = newLinks(sc.seeds + sc.nodes)
 	cfg := download.Default()
-	s.maxOutstanding = (cfg.Slots+2)*cfg.Depth + 8 + sc.seeds*cfg.Depth
+	s.maxOutstanding = (cfg.MaxSlots+2)*cfg.Depth + 8 + sc.seeds*cfg.Depth
 	for i := range sc.seeds + sc.nodes {
 		n := &node{id: int32(i), alive: true, named: map[int32]bool{}, banned: map[int32]bool{}}
 		n.host = p2p.Host{ID: p2p.HostID(fmt.Sprintf("node%d", i-sc.seeds+1))}
@@ -121,7 +121,7 @@ func newSim(sc *scenario, seed uint64) *Sim {
 		}
 		n.stallAt = time.Duration(s.rng.Int64N(int64(max(1, sc.stallEvery))))
 		n.core = download.New(cfg, rand.New(rand.NewPCG(seed, uint64(i)+100)))
-		n.slots, n.maxUploads = upload.NewSlots(up), up.Slots+up.Reserved
+		n.slots, n.maxUploads = upload.NewSlots(up), max(up.Slots, cfg.MaxSlots)+up.Reserved
 		s.byHost[n.host.ID] = n.id
 		s.nodes = append(s.nodes, n)
 		s.net.up[i], s.net.down[i] = s.rate, s.rate

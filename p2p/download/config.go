@@ -10,6 +10,8 @@ type Config struct {
 	// Slots is how many neighbours the host downloads from at a time. More than its
 	// upload slots starves its neighbours.
 	Slots int
+	// MaxSlots is how many it may be where messages take several piece times (Core.Slots).
+	MaxSlots int
 	// Depth is how many requests are outstanding at one neighbour: one that is being
 	// answered, and those that hide the round trip. As many stand at a seed for fresh
 	// pieces.
@@ -42,7 +44,7 @@ type Config struct {
 // their bounds.
 func Default() Config {
 	return Config{
-		Slots: 3, Depth: 2, BusyFor: time.Second,
+		Slots: 3, MaxSlots: 6, Depth: 2, BusyFor: time.Second,
 		LateFactor: 6, LateMin: 200 * time.Millisecond, StallAfter: 10 * time.Second,
 		Endgame: 4, RepeatAfter: 5 * time.Millisecond, Patience: 500 * time.Millisecond,
 	}
@@ -53,6 +55,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Slots < 1 || c.Slots > 64:
 		return errors.New("download slots: want 1 to 64")
+	case c.MaxSlots < c.Slots || c.MaxSlots > 64:
+		return errors.New("download slots: want at least as many at most, and no more than 64")
 	case c.Depth < 1 || c.Depth > 16:
 		return errors.New("download depth: want 1 to 16")
 	case c.LateFactor <= 1:

@@ -41,10 +41,14 @@ type Core struct {
 	busy  []*host // hosts with requests outstanding
 	next  RequestID
 	pace  pace
-	frees uint64 // calls of Free
-	out   Output
-	spare Output // the last Output, whose slices the next one takes
-	waste int64
+	// handoff is from a request to a neighbour that was sending nothing to this host to the
+	// beginning of its answer, between is from piece to piece.
+	handoff, between mean
+	last             time.Time // a piece came, and others have been on their way since; zero = not so
+	frees            uint64    // calls of Free
+	out              Output
+	spare            Output // the last Output, whose slices the next one takes
+	waste            int64
 }
 
 // host is what is known of a neighbour across tasks.
@@ -64,6 +68,7 @@ type request struct {
 	Ask
 	peer  *peer
 	known bool      // which piece it is: always, but for Any before its answer begins
+	first bool      // nothing else was asked of the host
 	since time.Time // when it became the first in line at its host
 }
 
@@ -191,6 +196,9 @@ func (c *Core) Began(now time.Time, id RequestID, piece p2p.Piece) {
 		return
 	}
 	if r.known {
+		if r.first {
+			c.handoff.add(now.Sub(r.since))
+		}
 		return
 	}
 	h := r.peer.host
@@ -213,6 +221,7 @@ func (c *Core) Arrived(now time.Time, id RequestID) {
 	t, h, bytes := r.peer.task, r.peer.host, r.peer.task.geometry.Length(r.Piece)
 	took := now.Sub(r.since)
 	c.pace.add(took, bytes)
+	c.came(now)
 	h.pace.add(took, bytes)
 	if !h.late {
 		h.slow = false
@@ -223,6 +232,9 @@ func (c *Core) Arrived(now time.Time, id RequestID) {
 	}
 	c.finish(r)
 	c.advance(now, h)
+	if len(c.busy) == 0 {
+		c.last = time.Time{}
+	}
 	if t.have.Full() && !t.finished {
 		t.finished = true
 		c.out.Finished = append(c.out.Finished, t.id)

@@ -304,3 +304,50 @@ func TestUnknownDigestsAreNotAskedFor(t *testing.T) {
 		t.Errorf("asked for piece %d, want 2", a.Piece)
 	}
 }
+
+// Of several neighbours the one that holds the least is asked first.
+func TestLeastHolderFirst(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "all", false)
+	b.neighbour(b.task, "two", false, 3, 4)
+	b.neighbour(b.task, "five", false, 0, 1, 2, 3, 4)
+	b.neighbour(b.task, "none", false, []p2p.Piece{}...) // and is not asked
+	var order []p2p.HostID
+	for _, a := range b.poll(6) { // three streams, two deep
+		if len(order) == 0 || order[len(order)-1] != a.Host {
+			order = append(order, a.Host)
+		}
+	}
+	if order[0] != "two" || order[1] != "five" || order[2] != "all" {
+		t.Errorf("asked %v, want two, five, all", order)
+	}
+}
+
+// Slots grow when the way to an answer takes longer than pieces come apart, and not
+// beyond their bound.
+func TestSlotsFollowTheRoundTrip(t *testing.T) {
+	for _, c := range []struct {
+		handoff, between time.Duration
+		want             int
+	}{{0, 20 * ms, 3}, {ms, 20 * ms, 3}, {20 * ms, 20 * ms, 3}, {40 * ms, 20 * ms, 4}, {100 * ms, 20 * ms, 6}} {
+		b := newBench(t, 64)
+		for i := range 4 {
+			b.neighbour(b.task, p2p.HostID(rune('a'+i)), false)
+		}
+		if b.Slots() != Default().Slots {
+			t.Errorf("%d slots before anything is known", b.Slots())
+		}
+		asks := b.poll(6)
+		b.now = b.now.Add(c.handoff)
+		for _, a := range asks {
+			b.Began(b.now, a.ID, a.Piece)
+		}
+		for _, a := range asks {
+			b.now = b.now.Add(c.between)
+			b.Arrived(b.now, a.ID)
+		}
+		if got := b.Slots(); got != c.want {
+			t.Errorf("answers after %v, pieces every %v: %d slots, want %d", c.handoff, c.between, got, c.want)
+		}
+	}
+}

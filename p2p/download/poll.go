@@ -238,7 +238,7 @@ func (c *Core) room() bool {
 			n++
 		}
 	}
-	return n < c.cfg.Slots
+	return n < c.Slots()
 }
 
 // askAnybody starts a stream for t: with a neighbour that holds an open piece; else,
@@ -287,9 +287,10 @@ func (c *Core) ready(now time.Time, p *peer) bool {
 	return len(p.host.requests) == 0 && !now.Before(p.host.busyUntil)
 }
 
-// choose returns, of the peers that pass, the one that said last that it has a slot,
-// for what was said long ago is no longer true; a random one where none did, nil if
-// none passes.
+// choose returns, of the peers that pass, the one that holds the fewest pieces: it has
+// the least to give, and what it has others will bring as well, while its uplink idles.
+// Of equal ones it is the one that said last that it has a slot, for what was said long
+// ago is no longer true; else a random one, nil if none passes.
 func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 	n := len(t.peers)
 	if n == 0 {
@@ -299,7 +300,10 @@ func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 	start := c.rng.IntN(n)
 	for k := range n {
 		p := t.peers[(start+k)%n]
-		if (best == nil || p.host.freed > best.host.freed) && pass(p) {
+		if !pass(p) {
+			continue
+		}
+		if best == nil || p.set.Count() < best.set.Count() || p.set.Count() == best.set.Count() && p.host.freed > best.host.freed {
 			best = p
 		}
 	}
@@ -310,7 +314,7 @@ func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, cl
 	c.next++
 	r := &request{
 		Ask:  Ask{ID: c.next, Host: p.host.id, Task: p.task.id, Piece: piece, Any: seedChooses, Class: class},
-		peer: p, known: !seedChooses, since: now,
+		peer: p, known: !seedChooses, first: len(p.host.requests) == 0, since: now,
 	}
 	c.reqs[r.ID] = r
 	c.out.Asks = append(c.out.Asks, r.Ask)

@@ -1,10 +1,41 @@
 package download
 
 import (
+	"math"
 	"time"
 
 	"github.com/darter-p2p/darter/p2p"
 )
+
+// mean is a running mean of seconds.
+type mean float64
+
+func (m *mean) add(d time.Duration) {
+	if *m == 0 {
+		*m = mean(d.Seconds())
+		return
+	}
+	*m += paceWeight * (mean(d.Seconds()) - *m)
+}
+
+// Slots returns how many neighbours the host should download from at a time, and send
+// to: Config.Slots, and more, up to Config.MaxSlots, where the way from a request to its
+// answer takes longer than the pieces come apart. Then fewer streams would leave the
+// link idle between their pieces; more would only make every piece slower.
+func (c *Core) Slots() int {
+	if c.between == 0 {
+		return c.cfg.Slots
+	}
+	return min(max(c.cfg.Slots, int(math.Ceil(2+float64(c.handoff/c.between)))), c.cfg.MaxSlots)
+}
+
+// came measures the time between pieces while some are on their way.
+func (c *Core) came(now time.Time) {
+	if !c.last.IsZero() {
+		c.between.add(now.Sub(c.last))
+	}
+	c.last = now
+}
 
 // PieceTime returns the usual time from asking for a piece of the longest usual
 // length to having it, 0 before the first has come.

@@ -26,6 +26,7 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 	if !t.have.Has(piece) || int64(r.Offset) >= t.geometry.Length(piece) {
 		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}
 	}
+	n.slots.Widen(n.core.Slots())
 	if !n.slots.Acquire(from, r.Class) {
 		n.tellVacantLocked()
 		return exchange.Answer{Status: exchange.StatusBusy, Piece: piece}

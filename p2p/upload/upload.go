@@ -58,6 +58,7 @@ type Slots struct {
 	cfg     Config
 	active  int
 	sent    int                // pieces that ended
+	wide    int                // slots, if more than configured
 	turns   map[p2p.HostID]int // pieces in a row
 	waiting []p2p.HostID       // refused since they were told last, in that order
 	told    []p2p.HostID       // told of the last free slot, and did not come yet
@@ -93,14 +94,19 @@ func (s *Slots) Acquire(to p2p.HostID, class p2p.Class) bool {
 	return true
 }
 
+// Widen makes the slots as many as n, where that is more than configured, until it is
+// called again.
+func (s *Slots) Widen(n int) { s.wide = n }
+
 // limit is how many pieces may be sent at a time now. The first pieces of all leave
 // one by one, so that others can pass them on soon: sent together, each would take
 // as long as all.
 func (s *Slots) limit() int {
+	slots := max(s.cfg.Slots, s.wide)
 	if s.cfg.Ramp == 0 {
-		return s.cfg.Slots
+		return slots
 	}
-	return min(s.cfg.Slots, 1+s.sent/s.cfg.Ramp)
+	return min(slots, 1+s.sent/s.cfg.Ramp)
 }
 
 func other(hosts []p2p.HostID, than p2p.HostID) bool {

@@ -95,6 +95,16 @@ func TestRampOpensSlotsOneByOne(t *testing.T) {
 	}
 }
 
+func TestWiden(t *testing.T) {
+	s := NewSlots(Config{Slots: 3})
+	for _, c := range []struct{ wide, want int }{{0, 3}, {2, 3}, {6, 6}, {4, 4}, {0, 3}} {
+		s.Widen(c.wide)
+		if s.Free() != c.want {
+			t.Errorf("widened to %d: %d slots, want %d", c.wide, s.Free(), c.want)
+		}
+	}
+}
+
 func TestLedger(t *testing.T) {
 	l := NewLedger(3)
 	holds, asker := p2p.NewPieceSet(3), p2p.NewPieceSet(3)
