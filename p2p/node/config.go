@@ -50,10 +50,10 @@ func DefaultSeed() Config {
 
 // Validate reports the first field that is out of range.
 func (c Config) Validate() error {
-	if err := c.Download.Validate(); err != nil {
+	if err := c.Upload.Validate(); err != nil {
 		return err
 	}
-	if err := c.Upload.Validate(); err != nil {
+	if err := c.Download.Validate(); err != nil {
 		return err
 	}
 	switch {
