@@ -230,8 +230,13 @@ func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	body := &countedBody{ReadCloser: resp.Body, in: l.limits.Receiving(w.task, p2p.Urgent).Reader(ctx, resp.Body), l: l, task: w.task}
+	if err := body.begin(); err != nil && resp.Length != 0 && (resp.Length > 0 || !errors.Is(err, io.EOF)) {
+		_ = body.Close()
+		return nil, fmt.Errorf("%s sent the head of an answer and no byte: %w: %w", w.origin, err, errdefs.ErrUnavailable)
+	}
 	return &Body{
-		ReadCloser: &countedBody{ReadCloser: resp.Body, in: l.limits.Receiving(w.task, p2p.Urgent).Reader(ctx, resp.Body), l: l, task: w.task},
+		ReadCloser: body,
 		Size:       resp.Size, Offset: resp.Offset, Length: resp.Length, MediaType: resp.MediaType, Validator: resp.Validator, From: "origin",
 	}, nil
 }
@@ -239,14 +244,29 @@ func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
 // countedBody counts the bytes that an origin sent to this node alone.
 type countedBody struct {
 	io.ReadCloser
-	in   io.Reader // its bytes, at the pace of the limits
-	l    *Local
-	task p2p.TaskID
-	n    int64
+	in    io.Reader // its bytes, at the pace of the limits
+	l     *Local
+	task  p2p.TaskID
+	n     int64
+	first []byte // what begin read
+}
+
+// begin waits for the first byte.
+func (b *countedBody) begin() error {
+	var first [1]byte
+	n, err := io.ReadFull(b.in, first[:])
+	b.n += int64(n)
+	b.first = first[:n]
+	return err
 }
 
 // Read implements io.Reader.
 func (b *countedBody) Read(p []byte) (int, error) {
+	if len(b.first) > 0 {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
 	n, err := b.in.Read(p)
 	b.n += int64(n)
 	return n, err

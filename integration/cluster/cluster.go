@@ -176,6 +176,8 @@ type Options struct {
 	Events node.Events
 	Fetch  func(*fetcher.Config)
 	Access *access.Config
+	// Transport is how it reaches others; nil = TCP.
+	Transport exchange.Transport
 }
 
 // Start starts a node or a seed; one of a name that was stopped takes its store up again.
@@ -202,7 +204,10 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	x := exchange.Default()
 	x.Listen, x.Identity = "127.0.0.1:0", exchange.Member(id)
-	wire, err := exchange.New(x, exchange.TCP{}, n.Node)
+	if o.Transport == nil {
+		o.Transport = exchange.TCP{}
+	}
+	wire, err := exchange.New(x, o.Transport, n.Node)
 	if err != nil {
 		c.t.Fatal(err)
 	}

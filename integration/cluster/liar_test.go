@@ -142,6 +142,26 @@ func (silent) Pull(tracker.Pull)                               {}
 func (silent) TaskGeometry(p2p.TaskID, int64)                  {}
 func (silent) TaskFailed(p2p.TaskID, p2p.OriginError)          {}
 
+// join makes a member of the cluster that does what h does, and says that it holds a task.
+func (c *Cluster) join(t *testing.T, id *pki.Identity, h exchange.Handler, holds p2p.Holding) {
+	t.Helper()
+	x := exchange.Default()
+	x.Listen, x.Identity = "127.0.0.1:0", exchange.Member(id)
+	wire, err := exchange.New(x, exchange.TCP{}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(wire.Run)
+	tc := tracker.Default()
+	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: x.Identity.Host(), Addr: wire.Addr().String()}
+	track, err := tracker.New(tc, id, func() []p2p.Holding { return []p2p.Holding{holds} }, silent{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(track.Run)
+	until(t, "it is a member", func() bool { return track.States()[0].Connected })
+}
+
 // A peer that forges digests is banned: a node's certificate does not sign them, and
 // neither does a token that it made itself.
 func TestPeerForgesDigests(t *testing.T) {
@@ -155,24 +175,7 @@ func TestPeerForgesDigests(t *testing.T) {
 		b.Cert, b.Sig = cert.Raw, make([]byte, 64)
 		return b
 	}}
-	x := exchange.Default()
-	x.Listen, x.Identity = "127.0.0.1:0", exchange.Member(id)
-	wire, err := exchange.New(x, exchange.TCP{}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.run(wire.Run)
-	tc := tracker.Default()
-	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: "forger", Addr: wire.Addr().String()}
-	holds := func() []p2p.Holding {
-		return []p2p.Holding{{Task: v.Task, Size: int64(len(v.Data)), Active: true, Origin: v.Origin}}
-	}
-	track, err := tracker.New(tc, id, holds, silent{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.run(track.Run)
-	until(t, "the forger is a member", func() bool { return track.States()[0].Connected })
+	c.join(t, id, f, p2p.Holding{Task: v.Task, Size: int64(len(v.Data)), Active: true, Origin: v.Origin})
 	var b bans
 	honest := c.Start(pki.Node, "honest", Options{Events: b.events()})
 	if err := read(patience(t), honest, v, fetcher.All); err != nil {

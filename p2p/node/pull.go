@@ -143,21 +143,30 @@ func (p *puller) read() error {
 			return err
 		}
 		p.n.events.OriginRetry(p.t.id, p.origin, err)
+		var said p2p.OriginError
+		errors.As(err, &said)
 		select {
-		case <-time.After(time.Duration(tries) * 200 * time.Millisecond):
+		case <-time.After(max(time.Duration(tries)*200*time.Millisecond, min(said.RetryAfter, maxRetryAfter))):
 		case <-p.ctx.Done():
 			return p.ctx.Err()
 		}
 	}
 }
 
-// retryable reports whether an origin may say something else when asked again at once.
+// maxRetryAfter is how long a puller waits where an origin says when to come again. One
+// that wants more of it has refused.
+const maxRetryAfter = 2 * time.Second
+
+// retryable reports whether an origin may say something else when asked again soon.
 func retryable(err error) bool {
 	var said p2p.OriginError
 	if errors.Is(err, errNoCredential) || errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
 		return false
 	}
-	return !errors.As(err, &said) || said.Status == 0 || said.Status >= 500
+	if errors.As(err, &said) && said.Status == 429 {
+		return said.RetryAfter > 0 && said.RetryAfter <= maxRetryAfter
+	}
+	return said.Status == 0 || said.Status >= 500
 }
 
 type gapState uint8

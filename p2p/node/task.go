@@ -2,11 +2,12 @@ package node
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
@@ -157,7 +158,7 @@ func (n *Node) wakeLocked(t *task) {
 }
 
 // ErrRevoked is wrapped by the error of a task whose content was not what its digest says.
-var ErrRevoked = errors.New("content revoked")
+var ErrRevoked = fmt.Errorf("content revoked: %w", errdefs.ErrDataLoss)
 
 // failLocked ends a task: its readers get err. What the store holds of it stays.
 func (n *Node) failLocked(t *task, err error) {

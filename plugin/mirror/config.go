@@ -21,7 +21,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		DefaultRegistry:  "docker.io",
-		FirstByteTimeout: config.Duration(15 * time.Second),
+		FirstByteTimeout: config.Duration(10 * time.Second),
 		StallTimeout:     config.Duration(30 * time.Second),
 		ResumeBlock:      config.Duration(time.Minute),
 	}
