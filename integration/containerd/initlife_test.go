@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,10 +22,11 @@ import (
 	"github.com/darter-p2p/darter/plugin/doctor"
 )
 
-// TestInitLife is the life of darter on a node that uses stargz already, by the
-// programs alone: init shows, writes and restarts nothing; doctor finds nothing
-// wrong; pulls of both snapshotters work; remove refuses and says how to drain, and
-// what it says is enough; then every byte is as before, and stargz works on.
+// TestInitLife is the life of darter on a node that uses stargz already, and whose CRI
+// pulls by itself, by the programs alone: init shows, writes and restarts nothing;
+// doctor finds nothing wrong; pulls of both snapshotters work, CRI's too; remove
+// refuses and says how to drain, and what it says is enough; then every byte is as
+// before, and stargz works on.
 func TestInitLife(t *testing.T) {
 	n := newInitNode(t)
 	before := everyFile(t, n.etc)
@@ -44,19 +46,24 @@ func TestInitLife(t *testing.T) {
 		t.Errorf("a second init says\n%s", out)
 	}
 	n.pull(t, "stargz", "between") // containerd has not been restarted
-	written := everyFile(t, n.etc)
-	if err := n.containerd.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n.restart(t)
 
 	wantHealthy(t, n.doctor(t))
 	n.pull(t, "stargz", "beside")
 	n.pull(t, "darter", "caught")
-	if left := n.snapshots(t, "darter"); len(left) == 0 {
-		t.Error("the pull with --snapshotter darter left no snapshots")
-	}
+	n.wantCaught(t, "default", "caught")
 	wantBlobRequests(t, n.system.Registry, n.system.Seed.Host, true)
 	n.ctr(t, "containers", "create", "--snapshotter", "darter", n.ref("caught"), "made-by-ctr")
+
+	if out := n.darter(t, append(init, "--cri", "--yes")...); !strings.Contains(out, "max_concurrent_downloads = 5") {
+		t.Errorf("init --cri does not say why CRI pulls by itself:\n%s", out)
+	}
+	written := everyFile(t, n.etc)
+	n.restart(t)
+	if _, err := n.host.Output(t.Context(), "crictl", "--config", "/dev/null", "-r", "unix://"+n.socket, "-i", "unix://"+n.socket, "pull", n.ref("cri")); err != nil {
+		t.Fatal(err)
+	}
+	n.wantCaught(t, "k8s.io", "cri")
 
 	out, err := n.try(append(init, "--remove", "--yes")...)
 	if err == nil || !strings.Contains(out, "images rm --sync "+n.ref("caught")) || everyFile(t, n.etc) != written {
@@ -81,20 +88,32 @@ func TestInitLife(t *testing.T) {
 	if after := everyFile(t, n.etc); after != before {
 		t.Errorf("remove restores\n%s\nand there was\n%s", after, before)
 	}
-	if err := n.containerd.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n.restart(t)
 	n.pull(t, "stargz", "after")
 	if list := n.ctr(t, "plugins", "ls"); strings.Contains(list, " darter ") {
 		t.Errorf("containerd still has the plugin:\n%s", list)
 	}
+
+	n.darterd.Kill()
+	for _, f := range n.doctor(t) {
+		if f.Level == doctor.OK && slices.Contains([]string{"darterd", "ports", "plugin configured", "plugin loaded", "plugin answers"}, f.Check) {
+			t.Errorf("without darterd and its plugin doctor says %s", f)
+		}
+	}
 }
+
+// localPull makes CRI pull by itself.
+const localPull = `[plugins."io.containerd.cri.v1.images"]
+  max_concurrent_downloads = 5
+`
 
 // initNode is a node with darterd, and a containerd that knows stargz and not darter.
 type initNode struct {
 	system                     *lab.System
 	host                       *lab.Host
 	containerd                 *lab.Process
+	darterd                    *lab.Darterd
+	images                     map[string]lab.Image // by name
 	binary, etc, config, hosts string
 	socket                     string
 	darterdConfig              string
@@ -105,7 +124,7 @@ type initNode struct {
 
 func newInitNode(t *testing.T) *initNode {
 	t.Helper()
-	l := labtest.New(t, lab.Options{}, lab.SystemTools...)
+	l := labtest.New(t, lab.Options{}, append([]string{"crictl"}, lab.SystemTools...)...)
 	s, err := l.StartSystem(t.Context(), lab.SystemOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -114,14 +133,14 @@ func newInitNode(t *testing.T) *initNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Cluster.StartDarterd(t.Context(), h, lab.DarterdOptions{
+	darterd, err := s.Cluster.StartDarterd(t.Context(), h, lab.DarterdOptions{
 		Scheduler: s.Scheduler.Addr, Registries: map[string]string{s.Registry.Addr: "http://" + s.Registry.Addr}, Door: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &initNode{
-		system: s, host: h, etc: filepath.Join(h.Dir, "etc"), socket: nodeSocket(h, "node"), darterdConfig: filepath.Join(h.Dir, "node.toml"),
+		system: s, host: h, darterd: darterd, images: map[string]lab.Image{}, etc: filepath.Join(h.Dir, "etc"), socket: nodeSocket(h, "node"), darterdConfig: filepath.Join(h.Dir, "node.toml"),
 		program: filepath.Join(os.Getenv(lab.BinEnv), "darter"), systemctl: filepath.Join(h.Dir, "systemctl.calls"),
 	}
 	n.hosts = filepath.Join(n.etc, "certs.d")
@@ -130,7 +149,7 @@ func newInitNode(t *testing.T) *initNode {
 	}
 	stargz := filepath.Join(h.Dir, "stargz.sock")
 	serveSnapshotter(t, stargz, filepath.Join(h.Data, "stargz"))
-	n.config = writeFile(t, n.etc, "config.toml", nodeConfig(h, "node", 3, stargzConfig(stargz)))
+	n.config = writeFile(t, n.etc, "config.toml", nodeConfig(h, "node", 3, stargzConfig(stargz)+localPull))
 	writeFile(t, n.etc, "certs.d/"+strings.Replace(s.Registry.Addr, ":", "_", 1)+"_/hosts.toml", "server = \"http://"+s.Registry.Addr+"\"\n")
 	standIn := writeFile(t, filepath.Join(h.Dir, "bin"), "systemctl", "#!/bin/sh\n[ \"$1\" = show ] || echo \"$@\" >> "+n.systemctl+"\n")
 	if err := os.Chmod(standIn, 0o755); err != nil {
@@ -147,8 +166,8 @@ func newInitNode(t *testing.T) *initNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"before", "between", "beside", "caught", "after"} {
-		if _, err := s.Registry.BuildAndPush(t.Context(), image.Recipe{Layers: 3, Bytes: 1 << 20, Compression: image.Gzip, Salt: name}, "lab/"+name+":1"); err != nil {
+	for _, name := range []string{"before", "between", "beside", "caught", "cri", "after"} {
+		if n.images[name], err = s.Registry.BuildAndPush(t.Context(), image.Recipe{Layers: 3, Bytes: 1 << 20, Compression: image.Gzip, Salt: name}, "lab/"+name+":1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,9 +218,26 @@ func (n *initNode) ctr(t *testing.T, args ...string) string {
 	return out
 }
 
-func (n *initNode) snapshots(t *testing.T, snapshotter string) []string {
+func (n *initNode) restart(t *testing.T) {
 	t.Helper()
-	return lines(n.ctr(t, "snapshots", "--snapshotter", snapshotter, "ls"))[3:] // behind the table's head
+	if err := n.containerd.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantCaught fails the test unless an image is in darter's snapshotter, and
+// containerd fetched none of its layers.
+func (n *initNode) wantCaught(t *testing.T, namespace, name string) {
+	t.Helper()
+	if list := n.ctr(t, "-n", namespace, "snapshots", "--snapshotter", "darter", "ls"); len(strings.Split(strings.TrimSpace(list), "\n")) != 1+n.images[name].Layers {
+		t.Errorf("the %d layers of %s are not in darter:\n%s", n.images[name].Layers, name, list)
+	}
+	content := lines(n.ctr(t, "-n", namespace, "content", "ls", "-q"))
+	for _, blob := range n.images[name].Blobs {
+		if blob.Kind == "layer" && slices.Contains(content, blob.Digest.String()) {
+			t.Errorf("containerd fetched the layer %s of %s", blob.Digest, name)
+		}
+	}
 }
 
 // try runs darter on the node.
