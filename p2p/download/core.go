@@ -222,6 +222,7 @@ func (c *Core) Arrived(now time.Time, id RequestID) {
 	took := now.Sub(r.since)
 	c.pace.add(took, bytes)
 	c.came(now)
+	r.peer.taken++
 	h.pace.add(took, bytes)
 	if !h.late {
 		h.slow = false

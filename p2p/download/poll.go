@@ -287,10 +287,8 @@ func (c *Core) ready(now time.Time, p *peer) bool {
 	return len(p.host.requests) == 0 && !now.Before(p.host.busyUntil)
 }
 
-// choose returns, of the peers that pass, the one that holds the fewest pieces: it has
-// the least to give, and what it has others will bring as well, while its uplink idles.
-// Of equal ones it is the one that said last that it has a slot, for what was said long
-// ago is no longer true; else a random one, nil if none passes.
+// choose returns, of the peers that pass, the one to be preferred (before); a random one
+// where that says nothing, nil if none passes.
 func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 	n := len(t.peers)
 	if n == 0 {
@@ -303,11 +301,25 @@ func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 		if !pass(p) {
 			continue
 		}
-		if best == nil || p.set.Count() < best.set.Count() || p.set.Count() == best.set.Count() && p.host.freed > best.host.freed {
+		if best == nil || p.before(best) {
 			best = p
 		}
 	}
 	return best
+}
+
+// before reports whether a stream from p is to be preferred to one from q: if less came
+// from there, so that all uplinks do the same work; else if it holds less, for what it
+// has others will bring as well, while its uplink idles; else if it said later that it
+// has a slot, for what was said long ago is no longer true.
+func (p *peer) before(q *peer) bool {
+	if p.taken != q.taken {
+		return p.taken < q.taken
+	}
+	if a, b := p.set.Count(), q.set.Count(); a != b {
+		return a < b
+	}
+	return p.host.freed > q.host.freed
 }
 
 func (c *Core) ask(now time.Time, p *peer, piece p2p.Piece, seedChooses bool, class p2p.Class) {

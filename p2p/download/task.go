@@ -32,6 +32,7 @@ type peer struct {
 	task    *task
 	host    *host
 	set     *p2p.PieceSet
+	taken   int // pieces that came from there
 	seed    bool
 	noFresh bool // a seed that said so, and has got nothing new since
 	// standing is what a seed was asked for and will answer when it has a fresh piece for
