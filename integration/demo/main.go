@@ -1,6 +1,6 @@
 // Command demo shows darter at work on this machine: a registry, a scheduler, a
 // seed and three containerd nodes, each in a network namespace with a link of
-// 1 Gbit/s, pull one image at once, cold: two through the snapshot door, one through
+// 1 Gbit/s, pull one image at once, cold: one through the snapshot door, two through
 // the mirror. It shows who gets what from whom, compares the nodes' root file systems,
 // writes out/demo.json, and ends with 1 if a goal was missed. It needs root.
 //
