@@ -16,9 +16,10 @@ import (
 func command(out, errOut io.Writer, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "darter",
-		Short: "Ask a darter node what it does, download files, and make certificates",
+		Short: "Ask a darter node what it does, prepare it, download files, and make certificates",
 		Long: `darter asks the darterd of this host what it is doing and where bytes came from,
-downloads files through it, and makes the certificates of a cluster.
+puts it into containerd's configuration, says what is wrong with the node, downloads
+files, and makes the certificates of a cluster.
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 darterd is not running or does
 not answer; 4 there is no such task, image or file. get has more.`,

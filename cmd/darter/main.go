@@ -1,5 +1,6 @@
-// Command darter asks and prepares the programs of a cluster: what a node is doing,
-// where the bytes of an image came from, files by URL, and the certificates that members need.
+// Command darter asks and prepares the programs of a cluster: what a node is doing
+// and what is wrong with it, where the bytes of an image came from, files by URL,
+// containerd's configuration, and the certificates that members need.
 //
 // Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 darterd is not running or does
 // not answer; 4 there is no such task, image or file; 5 to 8 are those of get.
