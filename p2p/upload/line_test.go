@@ -106,3 +106,29 @@ func TestSlowHostsComeLast(t *testing.T) {
 		t.Errorf("called %s, want slow, which is as fast as others now and was given less", w.Host)
 	}
 }
+
+// A host that was slow for a moment is tried again, the later the slower it was.
+func TestLineForgives(t *testing.T) {
+	passed := func(times int) int {
+		var l Line
+		for range 20 {
+			l.Took("fast", time.Millisecond)
+		}
+		l.Took("slow", time.Duration(times)*time.Millisecond)
+		for n := 0; n < 1000; n++ {
+			l.Wait(Waiter{Host: "slow", Request: 1})
+			l.Wait(Waiter{Host: "fast", Request: uint32(n)})
+			if w, _ := l.Call(func(Waiter) bool { return true }); w.Host == "slow" {
+				return n
+			}
+			l.Leave(Waiter{Host: "slow", Request: 1})
+		}
+		return 1000
+	}
+	if n := passed(4); n < 100 || n > 200 {
+		t.Errorf("a host that took 4 times the mean is called after %d others", n)
+	}
+	if n := passed(10); n < 400 || n > 800 {
+		t.Errorf("a host that took 10 times the mean is called after %d others", n)
+	}
+}
