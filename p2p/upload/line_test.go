@@ -115,7 +115,7 @@ func TestLineForgives(t *testing.T) {
 			l.Took("fast", time.Millisecond)
 		}
 		l.Took("slow", time.Duration(times)*time.Millisecond)
-		for n := 0; n < 1000; n++ {
+		for n := range 1000 {
 			l.Wait(Waiter{Host: "slow", Request: 1})
 			l.Wait(Waiter{Host: "fast", Request: uint32(n)})
 			if w, _ := l.Call(func(Waiter) bool { return true }); w.Host == "slow" {
