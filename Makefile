@@ -92,7 +92,7 @@ check-fuzz: # every fuzz target for a short time
 test: ## all tests; lists those that were skipped and why
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@$(call with_tools,$(TEST_TOOLS)) && \
-	run() { go test -json -count=1 -timeout 20m "$$@" || failed=1; } && { \
+	run() { go test -json -count=1 -timeout 40m "$$@" || failed=1; } && { \
 		failed=0; \
 		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench)|p2p/store)(/|$$)'); \
 		run -race -skip PowerCut ./p2p/store/...; \

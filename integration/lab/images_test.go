@@ -39,7 +39,7 @@ func TestNodesDownloadFromTheRegistry(t *testing.T) {
 	const rate = 50 * lab.Mbit
 	registry, pushed := registryWith(t, l, lab.Both(lab.Gbit), small, "lab/small:1")
 	nodes := hosts(t, l, lab.Both(rate), "node1", "node2")
-	before := counters(t, append(nodes, registry.Host)...)
+	before, since := counters(t, append(nodes, registry.Host)...), machine(t)
 	seconds := make([]float64, len(nodes))
 	var wg sync.WaitGroup
 	for i, host := range nodes {
@@ -69,7 +69,7 @@ func TestNodesDownloadFromTheRegistry(t *testing.T) {
 		if received < size || received > 1.02*size {
 			t.Errorf("%s received %.0f bytes for an image of %.0f", host.Name, received, size)
 		}
-		wantRate(t, received*8/seconds[i], rate)
+		wantRate(t, since, received*8/seconds[i], rate)
 		blobs, err := registry.BlobRequests(host)
 		if err != nil {
 			t.Fatal(err)
