@@ -42,7 +42,7 @@ type Core struct {
 	next  RequestID
 	pace  pace
 	// handoff is from a request to a neighbour that was sending nothing to this host to the
-	// beginning of its answer, between is from piece to piece.
+	// beginning of its answer, between is from piece to piece; seconds.
 	handoff, between mean
 	last             time.Time // a piece came, and others have been on their way since; zero = not so
 	frees            uint64    // calls of Free
@@ -73,25 +73,17 @@ type request struct {
 }
 
 // pace is a running mean of seconds per byte.
-type pace struct{ mean float64 }
-
-// paceWeight is the weight of a new sample in a pace.
-const paceWeight = 0.1
+type pace struct{ mean mean }
 
 func (p *pace) add(d time.Duration, bytes int64) {
 	if bytes <= 0 {
 		return
 	}
-	sample := d.Seconds() / float64(bytes)
-	if p.mean == 0 {
-		p.mean = sample
-		return
-	}
-	p.mean += paceWeight * (sample - p.mean)
+	p.mean.add(d.Seconds() / float64(bytes))
 }
 
 func (p *pace) expect(bytes int64) time.Duration {
-	return time.Duration(p.mean * float64(bytes) * float64(time.Second))
+	return time.Duration(float64(p.mean) * float64(bytes) * float64(time.Second))
 }
 
 // New returns an empty Core. The same rng state and the same calls give the same outputs.
@@ -162,9 +154,7 @@ func (c *Core) NeighbourGone(id p2p.TaskID, from p2p.HostID) {
 			c.finish(r)
 		}
 	}
-	for len(p.standing) > 0 {
-		c.finish(p.standing[0])
-	}
+	c.finishStanding(p)
 	t.avail.Add(p.set, -p.weight())
 	t.peers = slices.DeleteFunc(t.peers, func(q *peer) bool { return q == p })
 	delete(t.byHost, from)
@@ -197,7 +187,7 @@ func (c *Core) Began(now time.Time, id RequestID, piece p2p.Piece) {
 	}
 	if r.known {
 		if r.first {
-			c.handoff.add(now.Sub(r.since))
+			c.handoff.add(now.Sub(r.since).Seconds())
 		}
 		return
 	}
@@ -298,6 +288,13 @@ func (c *Core) finish(r *request) {
 		c.busy = slices.DeleteFunc(c.busy, func(b *host) bool { return b == h })
 	}
 	t.reopen(r.Piece, c.asked(t, r.Piece))
+}
+
+// finishStanding forgets what stands at a seed.
+func (c *Core) finishStanding(p *peer) {
+	for len(p.standing) > 0 {
+		c.finish(p.standing[0])
+	}
 }
 
 // asked reports whether a piece is on its way from a host that is not late.

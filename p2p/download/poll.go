@@ -74,9 +74,7 @@ func (c *Core) abandon(now time.Time, h *host) {
 	}
 	for _, t := range c.order {
 		if p := t.byHost[h.id]; p != nil {
-			for len(p.standing) > 0 {
-				c.finish(p.standing[0])
-			}
+			c.finishStanding(p)
 		}
 	}
 	c.out.Abandon = append(c.out.Abandon, h.id)
@@ -131,7 +129,7 @@ func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
 		if !p.set.Has(piece) || now.Before(p.host.busyUntil) || len(p.host.requests) > c.cfg.Depth {
 			continue
 		}
-		cost := p.host.pace.mean * float64(1+len(p.host.requests))
+		cost := float64(p.host.pace.mean) * float64(1+len(p.host.requests))
 		if p.host.slow {
 			cost += 1
 		}
@@ -200,7 +198,13 @@ func (c *Core) stand(now time.Time) {
 
 // mayStand reports whether one more request for fresh pieces may be left at p.
 func (c *Core) mayStand(now time.Time, p *peer) bool {
-	return p.seed && !p.noFresh && len(p.standing) < c.cfg.Depth && !now.Before(p.host.busyUntil)
+	return c.lacksStanding(p) && !now.Before(p.host.busyUntil)
+}
+
+// lacksStanding reports whether p is a seed with fresh pieces and fewer requests for
+// them than it might have.
+func (c *Core) lacksStanding(p *peer) bool {
+	return p.seed && !p.noFresh && len(p.standing) < c.cfg.Depth
 }
 
 func (c *Core) pick(p *peer) (p2p.Piece, bool) {
@@ -298,10 +302,7 @@ func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 	start := c.rng.IntN(n)
 	for k := range n {
 		p := t.peers[(start+k)%n]
-		if !pass(p) {
-			continue
-		}
-		if best == nil || p.before(best) {
+		if (best == nil || p.before(best)) && pass(p) {
 			best = p
 		}
 	}
@@ -359,7 +360,7 @@ func (c *Core) shortStand() bool {
 			continue
 		}
 		for _, p := range t.peers {
-			if p.seed && !p.noFresh && len(p.standing) < c.cfg.Depth {
+			if c.lacksStanding(p) {
 				return true
 			}
 		}

@@ -7,15 +7,18 @@ import (
 	"github.com/darter-p2p/darter/p2p"
 )
 
-// mean is a running mean of seconds.
+// mean is a running mean; zero has no sample yet.
 type mean float64
 
-func (m *mean) add(d time.Duration) {
+// meanWeight is the weight of a new sample in a mean.
+const meanWeight = 0.1
+
+func (m *mean) add(sample float64) {
 	if *m == 0 {
-		*m = mean(d.Seconds())
+		*m = mean(sample)
 		return
 	}
-	*m += paceWeight * (mean(d.Seconds()) - *m)
+	*m += meanWeight * (mean(sample) - *m)
 }
 
 // Slots returns how many neighbours the host should download from at a time, and send
@@ -32,7 +35,7 @@ func (c *Core) Slots() int {
 // came measures the time between pieces while some are on their way.
 func (c *Core) came(now time.Time) {
 	if !c.last.IsZero() {
-		c.between.add(now.Sub(c.last))
+		c.between.add(now.Sub(c.last).Seconds())
 	}
 	c.last = now
 }

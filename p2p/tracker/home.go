@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -96,9 +95,7 @@ func (c *Client) moveIn(ctx context.Context, s *scheduler) {
 	for _, h := range all {
 		was := c.homeWithoutLocked(h.Task, s)
 		if c.homeLocked(h.Task) == s && was != nil && was.link != nil {
-			was.link.say(&schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Leave{
-				Leave: &schedulerv1.Leave{Task: h.Task.String()},
-			}})
+			was.link.say(leave(h.Task))
 		}
 	}
 }

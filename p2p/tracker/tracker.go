@@ -210,9 +210,13 @@ func sayable(o p2p.Origin) string {
 
 // Leave says that the node neither holds nor wants a task any more.
 func (c *Client) Leave(task p2p.TaskID) {
-	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Leave{
+	c.say(task, leave(task))
+}
+
+func leave(task p2p.TaskID) *schedulerv1.ConnectRequest {
+	return &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Leave{
 		Leave: &schedulerv1.Leave{Task: task.String()},
-	}})
+	}}
 }
 
 // Done says that the node holds a task whole.
