@@ -1,0 +1,2 @@
+// Package rafs reads RAFS v6 bootstraps, the metadata of Nydus images.
+package rafs
