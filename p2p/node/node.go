@@ -65,8 +65,10 @@ type Node struct {
 	lines     []*task // those with requests for fresh pieces, in the order of the first
 	hosts     map[p2p.HostID]*host
 	past      *history
+	rates     baselines
 	readerID  download.ReaderID
-	lendings  uint64 // credentials lent so far
+	lendings  uint64             // credentials lent so far
+	untold    map[*task]struct{} // with haves that were not sent yet
 	flushing  bool
 	flushed   time.Time // when haves left last
 	scheduler struct {
@@ -90,6 +92,7 @@ func New(cfg Config, self p2p.HostID, st store.Store, origins Origins, sec Secur
 		core:  download.New(cfg.Download, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		slots: upload.NewSlots(cfg.Upload),
 		tasks: map[p2p.TaskID]*task{}, hosts: map[p2p.HostID]*host{}, past: newHistory(),
+		untold: map[*task]struct{}{}, rates: baselines{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.scheduler.since, n.scheduler.changed = time.Now(), make(chan struct{})

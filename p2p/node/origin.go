@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -34,16 +35,12 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 			length = last + t.geometry.PieceLength - off
 		}
 	}
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	stall := time.AfterFunc(p.n.cfg.OriginStall, cancel)
-	defer stall.Stop()
-	body, size, err := p.n.origins.Open(ctx, p.origin, p.key, off, length)
+	body, err := p.ask(off, length)
 	if err != nil {
-		return 0, p.stalled(ctx, err)
+		return 0, err
 	}
-	defer body.Close()
-	if err := p.started(size); err != nil {
+	defer body.close()
+	if err := p.started(body.opened.size); err != nil {
 		return 0, err
 	}
 	if end == 0 {
@@ -54,14 +51,13 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 			err = ferr
 		}
 	}()
-	limited := p.n.cfg.Limits.Receiving(t.id, p2p.Urgent).Reader(ctx, body) // classes are for what others send
+	limited := p.n.cfg.Limits.Receiving(t.id, p2p.Urgent).Reader(p.ctx, body) // classes are for what others send
 	for piece := first; piece < end; piece++ {
 		if p.superseded(piece) {
 			return pieces, nil
 		}
-		err := p.readPiece(piece, limited, func() { stall.Reset(p.n.cfg.OriginStall) })
-		if err != nil {
-			return pieces, p.stalled(ctx, err)
+		if err := p.readPiece(piece, limited); err != nil {
+			return pieces, err
 		}
 		pieces++
 		if err := p.flush(false); err != nil {
@@ -69,14 +65,6 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 		}
 	}
 	return pieces, nil
-}
-
-// stalled says what a cancelled read really was.
-func (p *puller) stalled(ctx context.Context, err error) error {
-	if ctx.Err() != nil && p.ctx.Err() == nil {
-		return p2p.OriginError{Message: fmt.Sprintf("%s sent nothing for %v", p.origin, p.n.cfg.OriginStall), Puller: p.n.self}
-	}
-	return err
 }
 
 // started takes the size from the origin's first answer and tells the scheduler.
@@ -103,7 +91,7 @@ func (p *puller) superseded(piece p2p.Piece) bool {
 }
 
 // readPiece reads one piece into the store.
-func (p *puller) readPiece(piece p2p.Piece, body io.Reader, alive func()) error {
+func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 	n, t := p.n, p.t
 	n.mu.Lock()
 	h := t.handle
@@ -125,7 +113,6 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader, alive func()) error 
 	for left > 0 {
 		k, err := io.ReadFull(body, buf[:min(left, int64(len(buf)))])
 		if k > 0 {
-			alive()
 			left -= int64(k)
 			if _, werr := w.Write(buf[:k]); werr != nil {
 				return werr
@@ -133,10 +120,13 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader, alive func()) error 
 			inOrder.Write(buf[:k]) //nolint:errcheck // a hash never fails
 		}
 		if err != nil && left > 0 {
-			return fmt.Errorf("origin %s ended %d bytes before the end of piece %d: %w", p.origin, left, piece, io.ErrUnexpectedEOF)
+			return fmt.Errorf("origin %s ended %d bytes before the end of piece %d: %w", p.origin, left, piece, err)
 		}
 	}
 	d, err := w.Commit(want)
+	if err != nil && !errors.Is(err, store.ErrDigest) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w: piece %d differs from what another reader of the origin signed", errWrongContent, piece)
 	}

@@ -21,6 +21,7 @@ type puller struct {
 	cancel context.CancelFunc
 	sum    sum // of the content, as far as it was read in order
 	batch  batch
+	stalls int // of the origin so far
 
 	key     p2p.Secret   // the Authorization shown to the origin; "" = none
 	refused []p2p.Secret // by the origin
