@@ -20,6 +20,7 @@ import (
 	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
+	"github.com/darter-p2p/darter/plugin/proxy"
 	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
@@ -36,11 +37,13 @@ type Config struct {
 	Fetch       fetcher.Config        `toml:"fetch" doc:"When the origin is asked instead of the piece network."`
 	Auth        access.Config         `toml:"auth" doc:"Who may read content that the piece network has. Registries are asked; this is for how long their answer counts."`
 	Mirror      Mirror                `toml:"mirror" doc:"The registry mirror door."`
+	Proxy       proxy.Config          `toml:"proxy" doc:"The HTTP proxy door, for nydusd and other programs."`
 	Snapshot    snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
 	Credentials credential.Config     `toml:"credentials" doc:"Where this node's own credentials of registries are. The snapshot door reads private images with them; the mirror does with mirror.node_credentials."`
 	Containerd  hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
 	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
 	Metrics     Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
+	Jobs        Listen                `toml:"jobs" doc:"The manager's jobs over gRPC (preheat, delete, who has what). Only certificates of role manager are let in. The usual address is :65000; empty serves none."`
 	Control     Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
 	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
@@ -102,6 +105,17 @@ type Mirror struct {
 	// NodeCredentials is off because it widens who may read what.
 	NodeCredentials bool          `toml:"node_credentials" doc:"Let clients on loopback that show no credential, as nerdctl does, read private images with this node's own. Every user and every container in the host's network can then read what the node may."`
 	Answer          mirror.Config `toml:"answer" doc:"How the mirror answers."`
+	// Upstreams is last: a list of tables.
+	Upstreams []mirror.Upstream `toml:"upstream" doc:"Registries with a mirror at an address of its own, for clients that cannot say which registry they mean, as those of nydus-snapshotter."`
+}
+
+// addresses are where the mirror listens.
+func (m Mirror) addresses() []string {
+	all := []string{m.Listen}
+	for _, u := range m.Upstreams {
+		all = append(all, u.Listen)
+	}
+	return all
 }
 
 // Listen is an address to serve at.
@@ -126,6 +140,7 @@ func defaultConfig() Config {
 		Fetch:       fetcher.Default(),
 		Auth:        access.Default(),
 		Mirror:      Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
+		Proxy:       proxy.Default(),
 		Snapshot:    snapshot.Default(),
 		Credentials: credential.Default(),
 		Containerd:  hosts.Default(),
@@ -150,7 +165,7 @@ func (c *Config) Validate() error {
 		_, _, err := net.SplitHostPort(addr)
 		check(key, err)
 	}
-	for key, addr := range map[string]string{"host.advertise": c.Host.Advertise, "health.listen": c.Health.Listen, "metrics.listen": c.Metrics.Listen} {
+	for key, addr := range map[string]string{"host.advertise": c.Host.Advertise, "health.listen": c.Health.Listen, "metrics.listen": c.Metrics.Listen, "jobs.listen": c.Jobs.Listen} {
 		if addr != "" {
 			_, _, err := net.SplitHostPort(addr)
 			check(key, err)
@@ -171,6 +186,10 @@ func (c *Config) Validate() error {
 	check("fetch", c.Fetch.Validate())
 	check("auth", c.Auth.Validate())
 	check("mirror.answer", c.Mirror.Answer.Validate())
+	for _, u := range c.Mirror.Upstreams {
+		check("mirror.upstream", u.Validate())
+	}
+	check("proxy", c.Proxy.Validate())
 	check("snapshot", c.Snapshot.Validate())
 	check("credentials", c.Credentials.Validate())
 	check("limits", c.Limits.Validate())

@@ -46,6 +46,9 @@ func TestConfigurationFaults(t *testing.T) {
 		"[credentials]\nprovider_bin = \"/x\"":                  "go together",
 		"[mirror]\nlisten = \"nowhere\"":                        "mirror.listen",
 		"[mirror.answer]\ndefault_registry = \"not a host\"":    "default_registry",
+		"[mirror.answer]\nlazy_timeout = \"0s\"":                "mirror.answer: lazy_timeout",
+		"[[mirror.upstream]]\nregistry = \"ghcr.io\"":           "mirror.upstream: listen",
+		"[proxy]\nrules = [\"(\"]":                              "proxy: rules",
 	} {
 		path := filepath.Join(t.TempDir(), "darterd.toml")
 		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
+	"github.com/darter-p2p/darter/fetcher/preheat"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/health"
@@ -35,6 +36,7 @@ import (
 	"github.com/darter-p2p/darter/p2p/trust"
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
+	"github.com/darter-p2p/darter/plugin/proxy"
 	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
@@ -57,6 +59,8 @@ type daemon struct {
 	fetcher  *fetcher.Local
 	tags     *fetcher.Tags
 	mirror   *mirror.Handler
+	policy   *upstream.Policy
+	proxy    *proxy.Handler // nil = not served
 	snapshot *snapshot.Door // nil = not served
 }
 
@@ -101,7 +105,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.counters, err = newCounters(d.metrics); err != nil {
 		return err
 	}
-	certs, err := hosts.New(cfg.Containerd, hosts.Options{Self: []string{cfg.Mirror.Listen}, Limits: cfg.Origin})
+	certs, err := hosts.New(cfg.Containerd, hosts.Options{Self: cfg.Mirror.addresses(), Limits: cfg.Origin})
 	if err != nil {
 		return err
 	}
@@ -113,6 +117,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	d.policy = policy
 	if d.urls, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy, UserAgent: "darter/" + version.Number()}); err != nil {
 		return err
 	}
@@ -166,6 +171,15 @@ func (d *daemon) openDoors(ctx context.Context) error {
 	if d.mirror, err = mirror.New(d.fetcher, d.cfg.Mirror.Answer, o); err != nil {
 		return err
 	}
+	if d.cfg.Proxy.Enable {
+		d.proxy, err = proxy.New(d.cfg.Proxy, proxy.Options{
+			Mirror: d.mirror, Files: d.fetcher, Health: d.health, Policy: d.policy,
+			Patience: d.cfg.Mirror.Answer.LazyTimeout.Duration(), Metrics: d.metrics,
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if d.cfg.Snapshot.Enable {
 		d.snapshot, err = snapshot.New(ctx, d.cfg.Snapshot, snapshot.Options{
 			Fetcher: d.fetcher, Credentials: credential.First(warnCredentials, seen, own), Metrics: d.metrics,
@@ -199,6 +213,9 @@ func (d *daemon) close(ctx context.Context) {
 		if err := d.snapshot.Close(); err != nil {
 			log.G(ctx).WithError(err).Error("close snapshots")
 		}
+	}
+	if d.proxy != nil {
+		d.proxy.Close()
 	}
 	d.fetcher.Close()
 	if err := errors.Join(d.source.Close(), d.urls.Close(), d.own.Close()); err != nil {
@@ -240,7 +257,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		return err
 	}
 	g.Add("control", func(ctx context.Context) error { return serve.HTTP(ctx, control, d.control(), 0) })
-	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, d.mirror); err != nil {
+	if err := d.addMirrors(g); err != nil {
 		return err
 	}
 	if err := d.addSnapshots(g); err != nil {
@@ -257,6 +274,31 @@ func (d *daemon) serve(ctx context.Context) error {
 	return g.Run(ctx)
 }
 
+// addMirrors adds the mirror, with the proxy where it is enabled, and the mirrors of one
+// registry each.
+func (d *daemon) addMirrors(g *process.Group) error {
+	var door http.Handler = d.mirror
+	if d.proxy != nil {
+		door = d.proxy
+	}
+	if err := d.addJobs(g); err != nil {
+		return err
+	}
+	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, door); err != nil {
+		return err
+	}
+	for _, u := range d.cfg.Mirror.Upstreams {
+		one, err := d.mirror.Only(u.Registry)
+		if err != nil {
+			return err
+		}
+		if err := addHTTP(g, "mirror of "+u.Registry, u.Listen, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addSnapshots adds the snapshot door; nothing where it is not enabled.
 func (d *daemon) addSnapshots(g *process.Group) error {
 	if d.snapshot == nil {
@@ -267,6 +309,20 @@ func (d *daemon) addSnapshots(g *process.Group) error {
 		return err
 	}
 	g.Add("snapshots", func(ctx context.Context) error { return d.snapshot.Serve(ctx, l) })
+	return nil
+}
+
+// addJobs adds what managers ask of this node; nothing where it has no address.
+func (d *daemon) addJobs(g *process.Group) error {
+	if d.cfg.Jobs.Listen == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", d.cfg.Jobs.Listen)
+	if err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	jobs := preheat.New(d.fetcher, d.node, d.store)
+	g.Add("jobs", func(ctx context.Context) error { return jobs.Serve(ctx, l, d.id) })
 	return nil
 }
 

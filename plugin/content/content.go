@@ -39,6 +39,22 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
+	h.answer(w, r, u, want, partial)
+}
+
+// ServeURL answers a request with the content of u; of the request itself only the
+// Range counts.
+func (h Handler) ServeURL(w http.ResponseWriter, r *http.Request, u fetcher.URL) {
+	want, partial, err := rangeOf(r.Header.Get("Range"))
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	h.answer(w, r, u, want, partial)
+}
+
+// answer answers with what the fetcher has of a URL's content.
+func (h Handler) answer(w http.ResponseWriter, r *http.Request, u fetcher.URL, want fetcher.Range, partial bool) {
 	body, err := h.Opener.OpenURL(r.Context(), u, want)
 	if err != nil {
 		refuse(w, err)

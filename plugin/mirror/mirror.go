@@ -46,8 +46,9 @@ type Handler struct {
 	metrics  *metrics
 	witness  Witness // nil = nobody
 	node     Credentials
-	private  *places   // that were refused to clients without a credential
-	buffers  sync.Pool // of *[]byte
+	private  *places    // that were refused to clients without a credential
+	buffers  *sync.Pool // of *[]byte
+	only     bool       // registry is what every request means
 }
 
 // New returns a door over f.
@@ -56,11 +57,11 @@ func New(f fetcher.Fetcher, c Config, o Options) (*Handler, error) {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
 	h := &Handler{fetcher: f, config: c, instance: o.Instance, broken: newBroken(c.ResumeBlock.Duration()),
-		witness: o.Witness, node: o.Credentials, private: newPlaces()}
+		witness: o.Witness, node: o.Credentials, private: newPlaces(),
+		buffers: &sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}}
 	if c.DefaultRegistry != "" {
 		h.registry, _ = registry.ParseHost(c.DefaultRegistry) // Validate has seen it
 	}
-	h.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	var err error
 	if h.metrics, err = newMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
@@ -173,6 +174,7 @@ func (h *Handler) fail(w *response, r *request, err error) {
 		err = fmt.Errorf("%w: %w", cause, errdefs.ErrUnavailable)
 	}
 	f := refusalOf(err, r.route.kind == fetcher.Blob)
+	w.Header().Set(errorTypeHeader, errorType(err))
 	if errdefs.IsNotImplemented(err) {
 		f.code = "UNSUPPORTED"
 	}

@@ -66,9 +66,12 @@ func cutLast(s string) (before, after string) {
 	return s[:i], s[i+1:]
 }
 
-// upstream returns the registry that a request means: Dragonfly's header, else
-// containerd's ns, else the configured one. "" is none.
+// upstream returns the registry that a request means: the one that the door is for,
+// else Dragonfly's header, else containerd's ns, else the configured one. "" is none.
 func (h *Handler) upstream(r *http.Request) (string, error) {
+	if h.only {
+		return h.registry, nil
+	}
 	if v := r.Header.Get("X-Dragonfly-Registry"); v != "" {
 		return parseUpstream(v)
 	}
