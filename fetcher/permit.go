@@ -26,6 +26,9 @@ type wish struct {
 	// anywhere says that the digest is what is asked for, and the origin only where it
 	// can be had: what is public at another place need not be asked for there.
 	anywhere bool
+	// kept says that the content is wanted in this node's store: from the piece network
+	// or not at all.
+	kept bool
 }
 
 // anonymous is the wish of a reader who shows no credential.
@@ -76,6 +79,9 @@ func (l *Local) permit(ctx context.Context, origin p2p.Origin, h http.Header) er
 		return nil
 	default:
 		l.counts.check("failed")
+		if fails(err) && h.Get("Authorization") == "" {
+			err = l.askPassword(origin, err)
+		}
 	}
 	return err
 }
@@ -123,6 +129,9 @@ func (l *Local) learn(k access.Key, h http.Header, err error) {
 	case err == nil:
 		end, _ := access.Expiry(access.Bearer(h.Get("Authorization")))
 		l.access.Allow(k, end, now)
+		if access.Basic(h.Get("Authorization")) {
+			l.access.Passworded(k.Origin, now)
+		}
 	case refuses(err):
 		l.access.Refuse(k, err, now)
 	}

@@ -18,11 +18,12 @@ import (
 // where the content was read, too: nobody has looked yet whether the reader may have it.
 func (l *Local) shared(ctx context.Context, w wish, r Range) (*Body, []p2p.Reading, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	patience := time.AfterFunc(l.cfg.FirstByte.Duration(), func() {
-		cancel(fmt.Errorf("the piece network sent no byte within %v: %w", l.cfg.FirstByte, errdefs.ErrUnavailable))
+	class, first := l.urgency(w)
+	patience := time.AfterFunc(first, func() {
+		cancel(fmt.Errorf("the piece network sent no byte within %v: %w", first, errdefs.ErrUnavailable))
 	})
 	rd, err := l.swarm.Open(ctx, node.Want{
-		Task: w.task, Origin: w.origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: p2p.Window, Credential: l.lend(w),
+		Task: w.task, Origin: w.origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: class, Credential: l.lend(w),
 	})
 	if err == nil {
 		if err = rd.Await(ctx); err != nil {
@@ -72,7 +73,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	if b.wish.origin == "" || errors.Is(err, node.ErrRevoked) {
+	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) {
 		return 0, err
 	}
 	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()

@@ -41,8 +41,8 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 	}
 	late := fmt.Errorf("registry %s does not answer: %w", c.Registry, errdefs.ErrUnavailable)
 	if l.hung(origin) {
-		if d, err := l.stale(ctx, c, origin, late); err == nil {
-			return d, nil
+		if d, err := l.stale(ctx, c, origin, late); err == nil || refuses(err) {
+			return d, err
 		}
 	}
 	who := sha256.Sum256([]byte(c.Header.Get("Authorization") + "\x00" + c.Header.Get("Accept")))
@@ -76,12 +76,14 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 			}
 			if !c.private() {
 				l.remember(ctx, origin, a.d)
+			} else {
+				l.rememberOwn(c, origin, a.d)
 			}
 			return a.d, nil
 		case <-patience.C:
 			l.hang(origin)
-			if d, err := l.stale(ctx, c, origin, late); err == nil {
-				return d, nil
+			if d, err := l.stale(ctx, c, origin, late); err == nil || refuses(err) {
+				return d, err
 			}
 		case <-ctx.Done():
 			return Descriptor{}, ctx.Err()
@@ -105,15 +107,18 @@ func (l *Local) remember(ctx context.Context, origin p2p.Origin, d Descriptor) {
 // stale returns what a public tag named when its registry last answered this node, or
 // else another one, where the registry fails now; what it refuses stays refused.
 func (l *Local) stale(ctx context.Context, c Content, origin p2p.Origin, err error) (Descriptor, error) {
-	if !errdefs.IsUnavailable(err) || c.private() {
+	if !fails(err) {
 		return Descriptor{}, err
+	}
+	if c.private() {
+		return l.staleOwn(ctx, c, origin, err)
 	}
 	fields := log.Fields{"tag": origin}
 	tag, ok := l.tags.get(origin)
 	if !ok {
 		var told p2p.ToldTag
 		if told, ok = l.askOthers(ctx, origin); !ok {
-			return Descriptor{}, err
+			return Descriptor{}, l.askPassword(origin, err)
 		}
 		tag = told.Tag
 		fields["told_by"], fields["hosts"], fields["seed"] = told.Host, told.Hosts, told.Seed

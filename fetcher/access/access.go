@@ -79,6 +79,9 @@ type Memory struct {
 	allowed kept[Key, pass]
 	refused kept[Key, refusal]
 	hung    kept[string, time.Time] // registries, until when
+	named   kept[Key, named]        // tags
+	// passwords is for which origins somebody's password was good.
+	passwords kept[p2p.Origin, time.Time]
 }
 
 // pass is a registry's yes.
@@ -99,6 +102,8 @@ func New(cfg Config, salt []byte) *Memory {
 	m.allowed.old = func(p pass) time.Time { return p.at }
 	m.refused.old = func(r refusal) time.Time { return r.at }
 	m.hung.old = func(t time.Time) time.Time { return t }
+	m.named.old = func(n named) time.Time { return n.at }
+	m.passwords.old = func(t time.Time) time.Time { return t }
 	return m
 }
 
