@@ -43,6 +43,7 @@ type Config struct {
 	Containerd  hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
 	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
 	Metrics     Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
+	Jobs        Listen                `toml:"jobs" doc:"The manager's jobs over gRPC (preheat, delete, who has what). Only certificates of role manager are let in. The usual address is :65000; empty serves none."`
 	Control     Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
 	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
@@ -164,7 +165,7 @@ func (c *Config) Validate() error {
 		_, _, err := net.SplitHostPort(addr)
 		check(key, err)
 	}
-	for key, addr := range map[string]string{"host.advertise": c.Host.Advertise, "health.listen": c.Health.Listen, "metrics.listen": c.Metrics.Listen} {
+	for key, addr := range map[string]string{"host.advertise": c.Host.Advertise, "health.listen": c.Health.Listen, "metrics.listen": c.Metrics.Listen, "jobs.listen": c.Jobs.Listen} {
 		if addr != "" {
 			_, _, err := net.SplitHostPort(addr)
 			check(key, err)

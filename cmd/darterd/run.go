@@ -18,6 +18,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
+	"github.com/darter-p2p/darter/fetcher/preheat"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/health"
@@ -280,6 +281,9 @@ func (d *daemon) addMirrors(g *process.Group) error {
 	if d.proxy != nil {
 		door = d.proxy
 	}
+	if err := d.addJobs(g); err != nil {
+		return err
+	}
 	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, door); err != nil {
 		return err
 	}
@@ -305,6 +309,20 @@ func (d *daemon) addSnapshots(g *process.Group) error {
 		return err
 	}
 	g.Add("snapshots", func(ctx context.Context) error { return d.snapshot.Serve(ctx, l) })
+	return nil
+}
+
+// addJobs adds what managers ask of this node; nothing where it has no address.
+func (d *daemon) addJobs(g *process.Group) error {
+	if d.cfg.Jobs.Listen == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", d.cfg.Jobs.Listen)
+	if err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	jobs := preheat.New(d.fetcher, d.node, d.store)
+	g.Add("jobs", func(ctx context.Context) error { return jobs.Serve(ctx, l, d.id) })
 	return nil
 }
 
