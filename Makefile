@@ -13,8 +13,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS := integration/tools
 CHECK_TOOLS := golangci-lint buf protoc-gen-go protoc-gen-go-grpc
 TEST_TOOLS := containerd crane crictl nerdctl
-# What tests and demo need from Debian. gcc is for the race detector; docker.io brings containerd 1.6, too.
-DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry docker.io busybox-static
+# What tests and demo need from Debian, the manager's databases among it. gcc is for the race detector; docker.io brings containerd 1.6, too.
+DEBIAN := gcc libc6-dev curl iproute2 procps runc containernetworking-plugins docker-registry docker.io busybox-static postgresql mariadb-server
 
 # with_tools builds tools and puts their folders in front of PATH, for the rest of the recipe line.
 with_tools = DARTER_TOOLS_PATH=$$($(TOOLS)/build.sh $(1) | paste -sd:) && \
