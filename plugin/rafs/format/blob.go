@@ -193,7 +193,7 @@ const DeviceSlotSize = 128
 type DeviceSlot struct {
 	ID          string // sha256 of the blob, hexadecimal
 	Blocks      uint32 // length of the device
-	MappedBlock uint32 // where it lies when all devices are one; 0 here
+	MappedBlock uint32 // where it lies when all devices are taken for one; chunk indexes do not use it
 }
 
 // ParseDeviceSlot reads an entry of the device table from the first 128 bytes
