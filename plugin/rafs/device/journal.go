@@ -3,14 +3,10 @@ package device
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
-
-	"github.com/containerd/errdefs"
 )
 
 // The journal says which chunks the data file holds. It is a head of 64 bytes and
@@ -18,12 +14,15 @@ import (
 //
 //	head:   magic[8] boot[16] layout[32] reserved[4] crc32c[4] of what is before it
 //	record: chunk u32, crc32c u32 of (chunk, number of the record)
+//
+// Two records with the values synced and n say that the data of the first n records is
+// on the disk.
 const (
 	journalMagic  = "DRTRAFS1"
 	journalHead   = 64
 	journalRecord = 8
-	// synced says that the data of all records before it is on the disk.
-	synced = ^uint32(0)
+	synced        = ^uint32(0)
+	nothing       = synced - 1 // in memory: a record that is no chunk; larger than any
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,33 +54,43 @@ func appendRecord(b []byte, chunk uint32, number int) []byte {
 
 // parseJournal adds to have what a journal vouches for: every record of this run of the
 // machine, and of an earlier one those before the last synced. It reports whether the
-// journal is of the layout at all, and how many bytes of it are whole.
-func parseJournal(b []byte, boot Boot, f Fingerprint, have *bitmap) (whole int64, ok bool) {
+// journal is of the layout at all.
+func parseJournal(b []byte, boot Boot, f Fingerprint, have *bitmap) bool {
 	if len(b) < journalHead || !bytes.Equal(b[:8], []byte(journalMagic)) ||
 		crc32.Checksum(b[:journalHead-4], castagnoli) != binary.LittleEndian.Uint32(b[journalHead-4:]) ||
 		!bytes.Equal(b[24:56], f[:]) {
-		return 0, false
+		return false
 	}
-	sameBoot := bytes.Equal(b[8:24], boot[:])
-	var fresh []uint32
-	at := journalHead
-	for number := 0; at+journalRecord <= len(b); number++ {
-		chunk := binary.LittleEndian.Uint32(b[at:])
-		if !bytes.Equal(appendRecord(nil, chunk, number), b[at:at+journalRecord]) || chunk != synced && int64(chunk) >= int64(have.n) {
+	all := bytes.Equal(b[8:24], boot[:])
+	var chunks []uint32 // of the records in their order; synced is one, too
+	sure := 0           // how many of them are of synced data
+	for at := journalHead; at+journalRecord <= len(b); at += journalRecord {
+		value := binary.LittleEndian.Uint32(b[at:])
+		if !bytes.Equal(appendRecord(nil, value, len(chunks)), b[at:at+journalRecord]) {
 			break
 		}
-		at += journalRecord
-		fresh = append(fresh, chunk)
-		if chunk == synced || sameBoot {
-			for _, c := range fresh {
-				if c != synced {
-					have.add(int(c))
-				}
+		if k := len(chunks); k > 0 && chunks[k-1] == synced { // this one says up to where
+			if int64(value) > int64(k) {
+				break
 			}
-			fresh = fresh[:0]
+			sure = max(sure, int(value))
+			chunks = append(chunks, nothing)
+			continue
+		}
+		if value != synced && int64(value) >= int64(have.n) {
+			break
+		}
+		chunks = append(chunks, value)
+	}
+	if all {
+		sure = len(chunks)
+	}
+	for _, c := range chunks[:sure] {
+		if c < nothing {
+			have.add(int(c))
 		}
 	}
-	return int64(at), true
+	return true
 }
 
 // journal is the file while it grows. It is not safe for concurrent use.
@@ -90,22 +99,9 @@ type journal struct {
 	records int
 }
 
-// openJournal reads the journal at path into have, and returns it ready to grow. What
-// is not of this layout begins anew; fresh says so: the data file is then worth nothing.
-func openJournal(path string, boot Boot, f Fingerprint, have *bitmap) (j *journal, fresh bool, err error) {
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, false, err
-	}
-	_, ok := parseJournal(b, boot, f, have)
-	j, err = rewriteJournal(path, boot, f, have)
-	return j, !ok, err
-}
-
-// rewriteJournal replaces the journal by one that holds have. The data of have must be
-// what the old one vouched for; it is marked as synced only when it was or when the
-// machine has not been restarted, which its first sync makes true.
-func rewriteJournal(path string, boot Boot, f Fingerprint, have *bitmap) (_ *journal, err error) {
+// writeJournal makes or replaces the journal at path by one that holds have, all of
+// it synced: the caller has seen to that.
+func writeJournal(path string, boot Boot, f Fingerprint, have *bitmap) (_ *journal, err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".journal-")
 	if err != nil {
 		return nil, err
@@ -124,6 +120,10 @@ func rewriteJournal(path string, boot Boot, f Fingerprint, have *bitmap) (_ *jou
 			j.records++
 		}
 	}
+	n := j.records
+	b = appendRecord(b, synced, n)
+	b = appendRecord(b, uint32(n), n+1)
+	j.records += 2
 	if _, err := tmp.Write(b); err != nil {
 		return nil, err
 	}
@@ -139,17 +139,10 @@ func (j *journal) add(chunks ...uint32) error {
 	for i, c := range chunks {
 		b = appendRecord(b, c, j.records+i)
 	}
-	if n, err := j.f.WriteAt(b, int64(journalHead+journalRecord*j.records)); err != nil {
-		return fmt.Errorf("journal of chunks: %w", errors.Join(err, shortWrite(n, len(b))))
+	if _, err := j.f.WriteAt(b, int64(journalHead+journalRecord*j.records)); err != nil {
+		return fmt.Errorf("journal of chunks: %w", err)
 	}
 	j.records += len(chunks)
-	return nil
-}
-
-func shortWrite(n, want int) error {
-	if n < want {
-		return fmt.Errorf("%w: %w", io.ErrShortWrite, errdefs.ErrUnavailable)
-	}
 	return nil
 }
 
