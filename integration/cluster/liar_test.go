@@ -140,6 +140,7 @@ func (silent) Connected(bool)                                  {}
 func (silent) Neighbours(p2p.TaskID, []p2p.Host, []p2p.HostID) {}
 func (silent) Pull(tracker.Pull)                               {}
 func (silent) TaskGeometry(p2p.TaskID, int64)                  {}
+func (silent) Relief(tracker.Relief)                           {}
 func (silent) TaskFailed(p2p.TaskID, p2p.OriginError)          {}
 
 // join makes a member of the cluster that does what h does, and says that it holds a task.
@@ -153,7 +154,8 @@ func (c *Cluster) join(t *testing.T, id *pki.Identity, h exchange.Handler, holds
 	}
 	c.run(wire.Run)
 	tc := tracker.Default()
-	tc.Addresses, tc.Host = []string{c.addr}, p2p.Host{ID: x.Identity.Host(), Addr: wire.Addr().String()}
+	tc.Addresses = []string{c.addr}
+	tc.Host = p2p.Host{ID: x.Identity.Host(), Addr: wire.Addr().String(), Seed: id.Name().Role == pki.Seed}
 	track, err := tracker.New(tc, id, func() []p2p.Holding { return []p2p.Holding{holds} }, silent{})
 	if err != nil {
 		t.Fatal(err)

@@ -219,8 +219,10 @@ func (n *node) Neighbours(task p2p.TaskID, add []p2p.Host, remove []p2p.HostID) 
 	})
 }
 
-func (n *node) Pull(p tracker.Pull)                          { n.change(func() { n.pulls = append(n.pulls, p) }) }
-func (n *node) TaskGeometry(task p2p.TaskID, size int64)     { n.change(func() { n.sizes[task] = size }) }
+func (n *node) Pull(p tracker.Pull)                      { n.change(func() { n.pulls = append(n.pulls, p) }) }
+func (n *node) TaskGeometry(task p2p.TaskID, size int64) { n.change(func() { n.sizes[task] = size }) }
+func (n *node) Relief(tracker.Relief)                    {}
+
 func (n *node) TaskFailed(t p2p.TaskID, why p2p.OriginError) { n.change(func() { n.failed[t] = why }) }
 
 // knows waits until the node has a neighbour.

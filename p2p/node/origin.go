@@ -34,6 +34,8 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 		if last := t.geometry.Offset(end - 1); int(end) < t.geometry.Pieces() {
 			length = last + t.geometry.PieceLength - off
 		}
+	} else if p.part != nil {
+		length = int64(p.part.end-p.part.first) * p2p.MaxPreferredPieceLength
 	}
 	body, err := p.ask(off, length)
 	if err != nil {
@@ -45,6 +47,9 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 	}
 	if end == 0 {
 		end = p2p.Piece(t.geometry.Pieces())
+		if p.part != nil {
+			end = min(end, p.part.end)
+		}
 	}
 	defer func() {
 		if ferr := p.flush(true); err == nil {
@@ -60,6 +65,9 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 			return pieces, err
 		}
 		pieces++
+		if p.part != nil {
+			p.part.read++
+		}
 		if err := p.flush(false); err != nil {
 			return pieces, err
 		}
@@ -79,7 +87,11 @@ func (p *puller) started(size int64) error {
 		return err
 	}
 	p.readLocked()
-	n.tracker.PullStarted(t.id, size)
+	if p.part == nil {
+		n.tracker.PullStarted(t.id, size)
+	} else if !p.part.known {
+		p.part.beginLocked(t)
+	}
 	return nil
 }
 
@@ -87,7 +99,7 @@ func (p *puller) started(size int64) error {
 func (p *puller) superseded(piece p2p.Piece) bool {
 	p.n.mu.Lock()
 	defer p.n.mu.Unlock()
-	return p.t.have.Has(piece)
+	return p.t.have.Has(piece) || p.part != nil && p.part.metLocked(p.t, piece)
 }
 
 // readPiece reads one piece into the store.
@@ -111,6 +123,9 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 	buf := buffers.Get().(*[64 << 10]byte)
 	defer buffers.Put(buf)
 	for left > 0 {
+		if p.part != nil && p.superseded(piece) {
+			return errMet
+		}
 		k, err := io.ReadFull(body, buf[:min(left, int64(len(buf)))])
 		if k > 0 {
 			left -= int64(k)

@@ -21,7 +21,8 @@ type puller struct {
 	cancel context.CancelFunc
 	sum    sum // of the content, as far as it was read in order
 	batch  batch
-	stalls int // of the origin so far
+	stalls int   // of the origin so far
+	part   *part // the only pieces to read; nil = all that the swarm lacks
 
 	key     p2p.Secret   // the Authorization shown to the origin; "" = none
 	refused []p2p.Secret // by the origin
@@ -135,6 +136,9 @@ func (p *puller) read() error {
 		if err == nil {
 			continue
 		}
+		if errors.Is(err, errMet) {
+			return err
+		}
 		if refusal := err; p.ctx.Err() == nil {
 			if err = p.unlock(refusal); err == nil {
 				continue
@@ -188,6 +192,10 @@ func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan str
 	}
 	if t.have.Full() {
 		return 0, 0, gapNone, nil
+	}
+	if p.part != nil {
+		first, end, state = p.part.gapLocked(t)
+		return first, end, state, nil
 	}
 	pieces := p2p.Piece(t.geometry.Pieces())
 	first, ok := t.have.NextMissing(0)

@@ -69,7 +69,7 @@ func (n *Node) Open(ctx context.Context, w Want) (*Reader, error) {
 	t.used = time.Now()
 	key := n.lendLocked(t, w)
 	n.joinLocked(t, w)
-	if err := n.awaitSizeLocked(ctx, t); err != nil {
+	if err := n.awaitSizeLocked(ctx, t, w); err != nil {
 		n.closeLocked(t, key)
 		return nil, fmt.Errorf("open %s: %w", w.Task, err)
 	}
@@ -84,7 +84,8 @@ func (n *Node) Open(ctx context.Context, w Want) (*Reader, error) {
 }
 
 // awaitSizeLocked waits, without the lock, until t's size is known.
-func (n *Node) awaitSizeLocked(ctx context.Context, t *task) error {
+func (n *Node) awaitSizeLocked(ctx context.Context, t *task, w Want) error {
+	var g *guard
 	for t.geometry.IsZero() || t.err != nil {
 		if t.err != nil {
 			return t.err
@@ -95,13 +96,20 @@ func (n *Node) awaitSizeLocked(ctx context.Context, t *task) error {
 		} else if patience <= 0 {
 			return fmt.Errorf("no scheduler for %v: %w", time.Since(n.scheduler.since).Round(time.Second), errdefs.ErrUnavailable)
 		}
+		if g == nil {
+			g = n.newGuard(t, w.Class)
+			defer g.stop()
+		}
 		changed, state := t.changed, n.scheduler.changed
 		n.mu.Unlock()
 		timer := time.NewTimer(patience)
 		var err error
+		hungry := false
 		select {
 		case <-changed:
 		case <-state:
+		case <-g.timer.C:
+			hungry = true
 		case <-timer.C:
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -110,6 +118,9 @@ func (n *Node) awaitSizeLocked(ctx context.Context, t *task) error {
 		n.mu.Lock()
 		if err != nil {
 			return err
+		}
+		if hungry && t.geometry.IsZero() {
+			g.hungerLocked(0)
 		}
 	}
 	return nil
@@ -174,6 +185,7 @@ func (r *Reader) Ready() bool { return r.off < r.sure || r.off >= r.end }
 // A context that ends gives its error and does no harm to the reader.
 func (r *Reader) Await(ctx context.Context) error {
 	n, t := r.n, r.t
+	var g *guard
 	for r.off >= r.sure && r.off < r.end {
 		n.mu.Lock()
 		changed, err := t.changed, t.err
@@ -185,8 +197,16 @@ func (r *Reader) Await(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if g == nil {
+			g = n.newGuard(t, r.class)
+			defer g.stop()
+		}
 		select {
 		case <-changed:
+		case <-g.timer.C:
+			n.mu.Lock()
+			g.hungerLocked(t.geometry.PieceAt(r.off))
+			n.mu.Unlock()
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.ctx.Done():

@@ -16,4 +16,8 @@ func (f fromScheduler) Pull(p tracker.Pull) {
 	f.Node.Pull(p.Task, p.Origin, p.Size, p.Token, p.Stop)
 }
 
+func (f fromScheduler) Relief(r tracker.Relief) {
+	f.Node.Relief(r.Task, r.Origin, r.Token, r.First, r.First+r.Count)
+}
+
 var _ Tracker = (*tracker.Client)(nil)

@@ -43,6 +43,8 @@ type task struct {
 	answering  map[p2p.HostID]bool // seeds that a token is got for
 	pending    []p2p.Piece         // haves that were not sent yet
 	puller     *puller
+	relief     *puller   // reads a run beside the scheduler's puller, for readers that starve
+	came       time.Time // when the last piece did
 	readers    int
 	used       time.Time
 	changed    chan struct{} // closed at the next change that a reader may wait for
@@ -181,8 +183,10 @@ func (n *Node) dropLocked(t *task) {
 		nb.stats = PeerStats{}
 	}
 	n.past.put(t.id, record{Stats: t.stats, origin: t.origin, err: t.err})
-	if t.puller != nil {
-		t.puller.cancel()
+	for _, p := range []*puller{t.puller, t.relief} {
+		if p != nil {
+			p.cancel()
+		}
 	}
 	n.core.Remove(t.id)
 	for id, nb := range t.neighbours {
@@ -201,6 +205,7 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 	if !t.have.Add(p) {
 		return false
 	}
+	t.came = time.Now()
 	t.pending = append(t.pending, p)
 	n.flushSoonLocked()
 	n.callLocked()

@@ -146,6 +146,8 @@ func (f fromOne) Neighbours(task p2p.TaskID, add []p2p.Host, remove []p2p.HostID
 
 func (f fromOne) Pull(p Pull) { f.pass(p.Task, func(h Handler) { h.Pull(p) }) }
 
+func (f fromOne) Relief(r Relief) { f.pass(r.Task, func(h Handler) { h.Relief(r) }) }
+
 func (f fromOne) TaskGeometry(task p2p.TaskID, size int64) {
 	f.pass(task, func(h Handler) { h.TaskGeometry(task, size) })
 }

@@ -44,6 +44,8 @@ func deliver(r *schedulerv1.ConnectResponse, h Handler) error {
 			Task: task, Origin: p2p.Origin(m.Pull.GetOrigin()), Size: m.Pull.GetSize(),
 			Token: m.Pull.GetToken(), Stop: m.Pull.GetStop(),
 		})
+	case *schedulerv1.ConnectResponse_Relief:
+		return deliverRelief(m.Relief, h)
 	case *schedulerv1.ConnectResponse_TaskGeometry:
 		task, err := p2p.ParseTaskID(m.TaskGeometry.GetTask())
 		if err == nil {
@@ -90,6 +92,24 @@ func deliverNeighbours(m *schedulerv1.Neighbours, h Handler) error {
 	return nil
 }
 
+func deliverRelief(m *schedulerv1.Relief, h Handler) error {
+	task, err := p2p.ParseTaskID(m.GetTask())
+	if err == nil {
+		err = checkSize(m.GetSize())
+	}
+	if first, count := m.GetFirst(), m.GetCount(); err == nil && (first >= p2p.MaxPieces || count == 0 || count > p2p.MaxPieces) {
+		err = fmt.Errorf("%d pieces from %d", count, first)
+	}
+	if err != nil {
+		return fmt.Errorf("relief: %w", err)
+	}
+	h.Relief(Relief{
+		Task: task, Origin: p2p.Origin(m.GetOrigin()), Size: m.GetSize(), Token: m.GetToken(),
+		First: p2p.Piece(m.GetFirst()), Count: p2p.Piece(m.GetCount()),
+	})
+	return nil
+}
+
 func checkSize(size int64) error {
 	if size < -1 || size > p2p.MaxSize {
 		return fmt.Errorf("size %d is not within -1 to %d", size, int64(p2p.MaxSize))
@@ -107,5 +127,6 @@ func originErrorOf(m *schedulerv1.OriginError) p2p.OriginError {
 		RetryAfter: time.Duration(min(max(m.GetRetryAfterSeconds(), 0), maxRetryAfter)) * time.Second,
 		Puller:     p2p.HostID(m.GetPuller()),
 		Wrong:      m.GetWrong(),
+		Origin:     p2p.Origin(m.GetOrigin()),
 	}
 }

@@ -28,6 +28,9 @@ func (l *log) Neighbours(task p2p.TaskID, add []p2p.Host, remove []p2p.HostID) {
 func (l *log) Pull(p Pull) {
 	l.add("pull %s %s %d %q %v", p.Task, p.Origin, p.Size, p.Token, p.Stop)
 }
+func (l *log) Relief(r Relief) {
+	l.add("relief %s %s %d %q %d+%d", r.Task, r.Origin, r.Size, r.Token, r.First, r.Count)
+}
 func (l *log) TaskGeometry(task p2p.TaskID, size int64)      { l.add("size %s %d", task, size) }
 func (l *log) TaskFailed(task p2p.TaskID, e p2p.OriginError) { l.add("failed %s %v", task, e) }
 
@@ -37,6 +40,7 @@ func responses() []*schedulerv1.ConnectResponse {
 			Task: task1, Add: []*schedulerv1.Peer{{HostId: "a", Address: "1.2.3.4:5", Seed: true}}, Remove: []string{"b"},
 		}}},
 		{Message: &schedulerv1.ConnectResponse_Pull{Pull: &schedulerv1.Pull{Task: task1, Origin: "https://o", Size: -1, Token: []byte("t")}}},
+		{Message: &schedulerv1.ConnectResponse_Relief{Relief: &schedulerv1.Relief{Task: task1, Origin: "https://o", Size: 9, Token: []byte("t"), First: 3, Count: 4}}},
 		{Message: &schedulerv1.ConnectResponse_TaskGeometry{TaskGeometry: &schedulerv1.TaskGeometry{Task: task1, Size: 7}}},
 		{Message: &schedulerv1.ConnectResponse_TaskFailed{TaskFailed: &schedulerv1.TaskFailed{
 			Task: task1, Error: &schedulerv1.OriginError{Status: 429, Message: "slow", RetryAfterSeconds: 1 << 60, Puller: "s"},
@@ -55,6 +59,7 @@ func TestDeliver(t *testing.T) {
 	want := log{
 		"neighbours " + task1 + " [{a 1.2.3.4:5   true}] [b]",
 		"pull " + task1 + ` https://o -1 "t" false`,
+		"relief " + task1 + ` https://o 9 "t" 3+4`,
 		"size " + task1 + " 7",
 		"failed " + task1 + " origin answered s with 429: slow",
 	}

@@ -70,6 +70,9 @@ type Handler interface {
 	Neighbours(task p2p.TaskID, add []p2p.Host, remove []p2p.HostID)
 	// Pull tells the node to read from the origin what the swarm lacks of a task, or to stop.
 	Pull(p Pull)
+	// Relief lets the node read a run of pieces from the origin, beside whoever reads the
+	// task: it answers Starved.
+	Relief(r Relief)
 	// TaskGeometry tells the size of a task, in bytes.
 	TaskGeometry(task p2p.TaskID, size int64)
 	// TaskFailed says that the swarm cannot give a task now.
@@ -83,6 +86,15 @@ type Pull struct {
 	Size   int64  // bytes; -1 = not known
 	Token  []byte // an encoded trust.Token; empty for a seed
 	Stop   bool   // somebody else reads it
+}
+
+// Relief is the scheduler's leave to read a run of pieces from the origin.
+type Relief struct {
+	Task         p2p.TaskID
+	Origin       p2p.Origin
+	Size         int64  // bytes; -1 = not known
+	Token        []byte // an encoded trust.Token; empty for a seed
+	First, Count p2p.Piece
 }
 
 // State is what a client knows of its connection to one scheduler.
@@ -250,7 +262,7 @@ func (c *Client) PullFailed(task p2p.TaskID, why p2p.OriginError) {
 	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullFailed{
 		PullFailed: &schedulerv1.PullFailed{Task: task.String(), Error: &schedulerv1.OriginError{
 			Status: int32(why.Status), Message: why.Message, Wrong: why.Wrong,
-			RetryAfterSeconds: int64((why.RetryAfter + time.Second - 1) / time.Second),
+			RetryAfterSeconds: int64((why.RetryAfter + time.Second - 1) / time.Second), Origin: sayable(why.Origin),
 		}},
 	}})
 }
@@ -259,6 +271,21 @@ func (c *Client) PullFailed(task p2p.TaskID, why p2p.OriginError) {
 func (c *Client) PullDone(task p2p.TaskID) {
 	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullDone{
 		PullDone: &schedulerv1.PullDone{Task: task.String()},
+	}})
+}
+
+// Starved says that a reader waits for pieces that nobody sends, first of all for one.
+func (c *Client) Starved(task p2p.TaskID, first p2p.Piece, urgent bool) {
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Starved{
+		Starved: &schedulerv1.Starved{Task: task.String(), First: uint32(first), Urgent: urgent},
+	}})
+}
+
+// Relieved says that a Relief has ended, how many pieces the node read, and whether no
+// neighbour came to hold one of them meanwhile.
+func (c *Client) Relieved(task p2p.TaskID, pieces int, alone bool) {
+	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Relieved{
+		Relieved: &schedulerv1.Relieved{Task: task.String(), Pieces: uint32(pieces), Alone: alone},
 	}})
 }
 

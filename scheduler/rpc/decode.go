@@ -105,6 +105,26 @@ func eventOf(host p2p.HostID, r *schedulerv1.ConnectRequest) (swarm.Event, error
 		}
 		return swarm.BadPeer{Task: task, Host: bad, Reporter: host}, named("bad peer", err)
 	}
+	return reliefEventOf(host, r)
+}
+
+// reliefEventOf reads what a host says of reading pieces beside the puller.
+func reliefEventOf(host p2p.HostID, r *schedulerv1.ConnectRequest) (swarm.Event, error) {
+	switch m := r.GetMessage().(type) {
+	case *schedulerv1.ConnectRequest_Starved:
+		task, err := taskOf(m.Starved)
+		if err == nil && m.Starved.GetFirst() >= p2p.MaxPieces {
+			err = fmt.Errorf("piece %d", m.Starved.GetFirst())
+		}
+		return swarm.Starved{
+			Task: task, Host: host, First: p2p.Piece(m.Starved.GetFirst()), Urgent: m.Starved.GetUrgent(),
+		}, named("starved", err)
+	case *schedulerv1.ConnectRequest_Relieved:
+		task, err := taskOf(m.Relieved)
+		return swarm.Relieved{
+			Task: task, Host: host, Pieces: int(min(m.Relieved.GetPieces(), p2p.MaxPieces)), Alone: m.Relieved.GetAlone(),
+		}, named("relieved", err)
+	}
 	return nil, fmt.Errorf("a message of type %T is not expected here", r.GetMessage())
 }
 
@@ -168,6 +188,7 @@ func originErrorOf(m *schedulerv1.OriginError) (p2p.OriginError, error) {
 		Message:    cutText(m.GetMessage(), maxReasonBytes),
 		RetryAfter: time.Duration(m.GetRetryAfterSeconds()) * time.Second,
 		Wrong:      m.GetWrong(),
+		Origin:     p2p.Origin(cutText(m.GetOrigin(), maxOriginBytes)),
 	}, nil
 }
 

@@ -19,6 +19,14 @@ func (s *Server) response(now time.Time, e swarm.Effect) *schedulerv1.ConnectRes
 			pull.Token = s.token(now, m.Task, e.To)
 		}
 		return &schedulerv1.ConnectResponse{Message: &schedulerv1.ConnectResponse_Pull{Pull: pull}}
+	case swarm.Relief:
+		relief := &schedulerv1.Relief{
+			Task: m.Task.String(), Origin: string(m.Origin), Size: m.Size, First: uint32(m.First), Count: uint32(m.Count),
+		}
+		if m.Token {
+			relief.Token = s.token(now, m.Task, e.To)
+		}
+		return &schedulerv1.ConnectResponse{Message: &schedulerv1.ConnectResponse_Relief{Relief: relief}}
 	case swarm.TaskGeometry:
 		return &schedulerv1.ConnectResponse{Message: &schedulerv1.ConnectResponse_TaskGeometry{
 			TaskGeometry: &schedulerv1.TaskGeometry{Task: m.Task.String(), Size: m.Size},
@@ -45,6 +53,6 @@ func neighbours(m swarm.Neighbours) *schedulerv1.Neighbours {
 func originError(e p2p.OriginError) *schedulerv1.OriginError {
 	return &schedulerv1.OriginError{
 		Status: int32(e.Status), Message: e.Message, Puller: string(e.Puller), Wrong: e.Wrong,
-		RetryAfterSeconds: int64((e.RetryAfter + time.Second - 1) / time.Second),
+		RetryAfterSeconds: int64((e.RetryAfter + time.Second - 1) / time.Second), Origin: string(e.Origin),
 	}
 }

@@ -20,6 +20,10 @@ type Config struct {
 	PullStart       time.Duration // without the origin's first byte after so long, the next host tries
 	FailureMemory   time.Duration // an origin's refusal answers later joins for so long, or for the origin's own Retry-After
 	MaxRetryAfter   time.Duration // the longest Retry-After that is obeyed
+	ReliefRun       int           // pieces that a peer whose readers starve may read from the origin at once
+	ReliefShare     int           // all such peers of a task read at most one piece of so many
+	ReliefAfter     time.Duration // nobody does so while the puller has had less time than this
+	ReliefLife      time.Duration // after that one that says nothing has given up
 	Avoid           time.Duration // a neighbour that a peer reported lost is not given to it again for so long
 	Condemn         time.Duration // a host that sent wrong bytes is kept out of the task for so long
 }
@@ -40,6 +44,10 @@ func Default() Config {
 		PullStart:       30 * time.Second,
 		FailureMemory:   5 * time.Second,
 		MaxRetryAfter:   5 * time.Minute,
+		ReliefRun:       4,
+		ReliefShare:     8,
+		ReliefAfter:     time.Second,
+		ReliefLife:      10 * time.Second,
 		Avoid:           10 * time.Second,
 		Condemn:         10 * time.Minute,
 	}
@@ -59,6 +67,8 @@ func (c Config) Validate() error {
 		{"rack neighbours", c.RackNeighbours, 0, c.Neighbours / 2},
 		{"bridges", c.Bridges, 0, c.Neighbours},
 		{"pull tries", c.PullTries, 1, 1000},
+		{"relief run", c.ReliefRun, 0, 1 << 16},
+		{"relief share", c.ReliefShare, 1, 1 << 16},
 	} {
 		if v.n < v.min || v.n > v.max {
 			return fmt.Errorf("%s: %d is not within %d to %d", v.name, v.n, v.min, v.max)
@@ -75,6 +85,8 @@ func (c Config) Validate() error {
 		{"pull start", c.PullStart, time.Second, time.Hour},
 		{"failure memory", c.FailureMemory, 100 * time.Millisecond, time.Hour},
 		{"max retry after", c.MaxRetryAfter, 0, 24 * time.Hour},
+		{"relief after", c.ReliefAfter, 0, time.Hour},
+		{"relief life", c.ReliefLife, time.Second, time.Hour},
 		{"avoid", c.Avoid, 0, time.Hour},
 		{"condemn", c.Condemn, 0, 24 * time.Hour},
 	} {

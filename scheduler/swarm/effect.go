@@ -8,7 +8,7 @@ type Effect struct {
 	Message Message
 }
 
-// Message is Neighbours, Pull, TaskGeometry or TaskFailed.
+// Message is Neighbours, Pull, Relief, TaskGeometry or TaskFailed.
 type Message interface{ isMessage() }
 
 // Neighbours changes whom a host exchanges a task with. Remove comes before Add: a

@@ -88,7 +88,7 @@ func (g *historian) event(c *Core) Event {
 	if t := c.tasks[task]; t != nil && t.pull != nil && g.r.IntN(3) > 0 {
 		puller = t.pull.puller.host.ID
 	}
-	switch g.r.IntN(22) {
+	switch g.r.IntN(25) {
 	case 0, 1, 2, 3, 4, 5:
 		return Join{task, id, origin, int64(g.r.IntN(3)) - 1}
 	case 6, 7, 8:
@@ -123,6 +123,15 @@ func (g *historian) event(c *Core) Event {
 			})
 		}
 		return a
+	}
+	switch g.r.IntN(4) {
+	case 0, 1:
+		return Starved{task, id, p2p.Piece(g.r.IntN(10)), g.r.IntN(2) == 0}
+	case 2:
+		if t := c.tasks[task]; t != nil && t.relief != nil && t.relief.peer != nil {
+			id = t.relief.peer.host.ID
+		}
+		return Relieved{task, id, g.r.IntN(5), g.r.IntN(2) == 0}
 	}
 	return Tick{}
 }

@@ -210,6 +210,10 @@ func (s *scene) taskEvent(t *testing.T, words []string, opt map[string]string) E
 			e.RetryAfter = duration(t, opt["retry"])
 		}
 		return PullFailed{task, id, e}
+	case "starved":
+		return Starved{task, id, p2p.Piece(number(t, opt["first"])), opt["urgent"] != ""}
+	case "relieved":
+		return Relieved{task, id, number(t, opt["pieces"]), opt["alone"] != ""}
 	case "bad":
 		return BadPeer{Task: task, Host: p2p.HostID(words[3]), Reporter: id}
 	}
@@ -244,6 +248,12 @@ func (s *scene) show(e Effect) string {
 			return text(m.Task, "stop")
 		}
 		words := []string{"pull", string(m.Origin), "size=" + strconv.FormatInt(m.Size, 10)}
+		if m.Token {
+			words = append(words, "token")
+		}
+		return text(m.Task, words...)
+	case Relief:
+		words := []string{"relief", string(m.Origin), fmt.Sprintf("%d+%d", m.First, m.Count)}
 		if m.Token {
 			words = append(words, "token")
 		}

@@ -55,6 +55,7 @@ type task struct {
 	sources []*peer  // wide peers
 	origins []origin
 	pull    *pull
+	relief  *relief   // nil = nobody has starved
 	warm    time.Time // no pull begins earlier; it came from another scheduler
 	trouble map[p2p.HostID]*trouble
 	large   bool // has had more than LargeSwarm peers

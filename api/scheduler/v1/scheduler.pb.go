@@ -357,6 +357,8 @@ type ConnectRequest struct {
 	//	*ConnectRequest_PullDone
 	//	*ConnectRequest_BadPeer
 	//	*ConnectRequest_Heartbeat
+	//	*ConnectRequest_Starved
+	//	*ConnectRequest_Relieved
 	Message       isConnectRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -498,6 +500,24 @@ func (x *ConnectRequest) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *ConnectRequest) GetStarved() *Starved {
+	if x != nil {
+		if x, ok := x.Message.(*ConnectRequest_Starved); ok {
+			return x.Starved
+		}
+	}
+	return nil
+}
+
+func (x *ConnectRequest) GetRelieved() *Relieved {
+	if x != nil {
+		if x, ok := x.Message.(*ConnectRequest_Relieved); ok {
+			return x.Relieved
+		}
+	}
+	return nil
+}
+
 type isConnectRequest_Message interface {
 	isConnectRequest_Message()
 }
@@ -546,6 +566,14 @@ type ConnectRequest_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,11,opt,name=heartbeat,proto3,oneof"`
 }
 
+type ConnectRequest_Starved struct {
+	Starved *Starved `protobuf:"bytes,12,opt,name=starved,proto3,oneof"`
+}
+
+type ConnectRequest_Relieved struct {
+	Relieved *Relieved `protobuf:"bytes,13,opt,name=relieved,proto3,oneof"`
+}
+
 func (*ConnectRequest_Hello) isConnectRequest_Message() {}
 
 func (*ConnectRequest_Announce) isConnectRequest_Message() {}
@@ -568,6 +596,10 @@ func (*ConnectRequest_BadPeer) isConnectRequest_Message() {}
 
 func (*ConnectRequest_Heartbeat) isConnectRequest_Message() {}
 
+func (*ConnectRequest_Starved) isConnectRequest_Message() {}
+
+func (*ConnectRequest_Relieved) isConnectRequest_Message() {}
+
 // ConnectResponse is one message to a node.
 type ConnectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -578,6 +610,7 @@ type ConnectResponse struct {
 	//	*ConnectResponse_Pull
 	//	*ConnectResponse_TaskFailed
 	//	*ConnectResponse_TaskGeometry
+	//	*ConnectResponse_Relief
 	Message       isConnectResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -665,6 +698,15 @@ func (x *ConnectResponse) GetTaskGeometry() *TaskGeometry {
 	return nil
 }
 
+func (x *ConnectResponse) GetRelief() *Relief {
+	if x != nil {
+		if x, ok := x.Message.(*ConnectResponse_Relief); ok {
+			return x.Relief
+		}
+	}
+	return nil
+}
+
 type isConnectResponse_Message interface {
 	isConnectResponse_Message()
 }
@@ -689,6 +731,10 @@ type ConnectResponse_TaskGeometry struct {
 	TaskGeometry *TaskGeometry `protobuf:"bytes,5,opt,name=task_geometry,json=taskGeometry,proto3,oneof"`
 }
 
+type ConnectResponse_Relief struct {
+	Relief *Relief `protobuf:"bytes,6,opt,name=relief,proto3,oneof"`
+}
+
 func (*ConnectResponse_Welcome) isConnectResponse_Message() {}
 
 func (*ConnectResponse_Neighbours) isConnectResponse_Message() {}
@@ -698,6 +744,8 @@ func (*ConnectResponse_Pull) isConnectResponse_Message() {}
 func (*ConnectResponse_TaskFailed) isConnectResponse_Message() {}
 
 func (*ConnectResponse_TaskGeometry) isConnectResponse_Message() {}
+
+func (*ConnectResponse_Relief) isConnectResponse_Message() {}
 
 // Hello names the node and where its piece network is reached.
 type Hello struct {
@@ -1340,6 +1388,129 @@ func (x *BadPeer) GetReason() string {
 	return ""
 }
 
+// Starved says that a reader of this node waits for pieces that nobody sends, and asks
+// to read them from the origin. It may be said again while nothing comes.
+type Starved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	First         uint32                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`   // the piece that he waits for; 0 where the size is not known
+	Urgent        bool                   `protobuf:"varint,3,opt,name=urgent,proto3" json:"urgent,omitempty"` // he is blocked on it alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Starved) Reset() {
+	*x = Starved{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Starved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Starved) ProtoMessage() {}
+
+func (x *Starved) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Starved.ProtoReflect.Descriptor instead.
+func (*Starved) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Starved) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Starved) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Starved) GetUrgent() bool {
+	if x != nil {
+		return x.Urgent
+	}
+	return false
+}
+
+// Relieved ends a Relief.
+type Relieved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Pieces        uint32                 `protobuf:"varint,2,opt,name=pieces,proto3" json:"pieces,omitempty"` // that were read from the origin
+	Alone         bool                   `protobuf:"varint,3,opt,name=alone,proto3" json:"alone,omitempty"`   // all that it was about were, and no neighbour came to hold one meanwhile
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relieved) Reset() {
+	*x = Relieved{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relieved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relieved) ProtoMessage() {}
+
+func (x *Relieved) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relieved.ProtoReflect.Descriptor instead.
+func (*Relieved) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Relieved) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Relieved) GetPieces() uint32 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+func (x *Relieved) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
 // Heartbeat keeps the stream known to live; it carries summaries per parent.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1350,7 +1521,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1533,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[19]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1546,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{19}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Heartbeat) GetParents() []*ParentSummary {
@@ -1399,7 +1570,7 @@ type ParentSummary struct {
 
 func (x *ParentSummary) Reset() {
 	*x = ParentSummary{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1582,7 @@ func (x *ParentSummary) String() string {
 func (*ParentSummary) ProtoMessage() {}
 
 func (x *ParentSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[20]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1595,7 @@ func (x *ParentSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentSummary.ProtoReflect.Descriptor instead.
 func (*ParentSummary) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{20}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ParentSummary) GetHost() string {
@@ -1473,7 +1644,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1656,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[21]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1669,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{21}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Welcome) GetScheduler() string {
@@ -1528,7 +1699,7 @@ type Neighbours struct {
 
 func (x *Neighbours) Reset() {
 	*x = Neighbours{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1711,7 @@ func (x *Neighbours) String() string {
 func (*Neighbours) ProtoMessage() {}
 
 func (x *Neighbours) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[22]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1724,7 @@ func (x *Neighbours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbours.ProtoReflect.Descriptor instead.
 func (*Neighbours) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{22}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Neighbours) GetTask() string {
@@ -1591,7 +1762,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1774,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[23]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1787,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{23}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Peer) GetHostId() string {
@@ -1669,7 +1840,7 @@ type Pull struct {
 
 func (x *Pull) Reset() {
 	*x = Pull{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1852,7 @@ func (x *Pull) String() string {
 func (*Pull) ProtoMessage() {}
 
 func (x *Pull) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[24]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1865,7 @@ func (x *Pull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pull.ProtoReflect.Descriptor instead.
 func (*Pull) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{24}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Pull) GetTask() string {
@@ -1732,6 +1903,92 @@ func (x *Pull) GetStop() bool {
 	return false
 }
 
+// Relief answers Starved: the node may read a run of pieces from the origin, beside
+// whoever reads the task. It ends early where a neighbour comes to hold them.
+type Relief struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Origin        string                 `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`  // -1 = not known
+	Token         []byte                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"` // "" for a seed
+	First         uint32                 `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`
+	Count         uint32                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relief) Reset() {
+	*x = Relief{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relief) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relief) ProtoMessage() {}
+
+func (x *Relief) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relief.ProtoReflect.Descriptor instead.
+func (*Relief) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Relief) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Relief) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Relief) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Relief) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *Relief) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Relief) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // TaskGeometry tells a node the size of a task that it joined, once it is known.
 type TaskGeometry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1743,7 +2000,7 @@ type TaskGeometry struct {
 
 func (x *TaskGeometry) Reset() {
 	*x = TaskGeometry{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +2012,7 @@ func (x *TaskGeometry) String() string {
 func (*TaskGeometry) ProtoMessage() {}
 
 func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[25]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +2025,7 @@ func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskGeometry.ProtoReflect.Descriptor instead.
 func (*TaskGeometry) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{25}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TaskGeometry) GetTask() string {
@@ -1796,7 +2053,7 @@ type TaskFailed struct {
 
 func (x *TaskFailed) Reset() {
 	*x = TaskFailed{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2065,7 @@ func (x *TaskFailed) String() string {
 func (*TaskFailed) ProtoMessage() {}
 
 func (x *TaskFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[26]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2078,7 @@ func (x *TaskFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFailed.ProtoReflect.Descriptor instead.
 func (*TaskFailed) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{26}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TaskFailed) GetTask() string {
@@ -1846,13 +2103,14 @@ type OriginError struct {
 	RetryAfterSeconds int64                  `protobuf:"varint,3,opt,name=retry_after_seconds,json=retryAfterSeconds,proto3" json:"retry_after_seconds,omitempty"`
 	Puller            string                 `protobuf:"bytes,4,opt,name=puller,proto3" json:"puller,omitempty"` // the host that asked
 	Wrong             bool                   `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`  // it answered with bytes that do not have the digest of the task
+	Origin            string                 `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"` // who said it; "" = not known
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *OriginError) Reset() {
 	*x = OriginError{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2122,7 @@ func (x *OriginError) String() string {
 func (*OriginError) ProtoMessage() {}
 
 func (x *OriginError) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2135,7 @@ func (x *OriginError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginError.ProtoReflect.Descriptor instead.
 func (*OriginError) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{27}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OriginError) GetStatus() int32 {
@@ -1915,6 +2173,13 @@ func (x *OriginError) GetWrong() bool {
 	return false
 }
 
+func (x *OriginError) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 var File_scheduler_v1_scheduler_proto protoreflect.FileDescriptor
 
 const file_scheduler_v1_scheduler_proto_rawDesc = "" +
@@ -1939,7 +2204,7 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x03tag\x18\x01 \x01(\v2\x18.darter.scheduler.v1.TagR\x03tag\x12\x14\n" +
 	"\x05hosts\x18\x02 \x01(\rR\x05hosts\x12\x12\n" +
 	"\x04seed\x18\x03 \x01(\bR\x04seed\x12\x12\n" +
-	"\x04host\x18\x04 \x01(\tR\x04host\"\xb3\x05\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"\xaa\x06\n" +
 	"\x0eConnectRequest\x122\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1a.darter.scheduler.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\bannounce\x18\x02 \x01(\v2\x1d.darter.scheduler.v1.AnnounceH\x00R\bannounce\x12/\n" +
@@ -1953,8 +2218,10 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\tpull_done\x18\t \x01(\v2\x1d.darter.scheduler.v1.PullDoneH\x00R\bpullDone\x129\n" +
 	"\bbad_peer\x18\n" +
 	" \x01(\v2\x1c.darter.scheduler.v1.BadPeerH\x00R\abadPeer\x12>\n" +
-	"\theartbeat\x18\v \x01(\v2\x1e.darter.scheduler.v1.HeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"\xd8\x02\n" +
+	"\theartbeat\x18\v \x01(\v2\x1e.darter.scheduler.v1.HeartbeatH\x00R\theartbeat\x128\n" +
+	"\astarved\x18\f \x01(\v2\x1c.darter.scheduler.v1.StarvedH\x00R\astarved\x12;\n" +
+	"\brelieved\x18\r \x01(\v2\x1d.darter.scheduler.v1.RelievedH\x00R\brelievedB\t\n" +
+	"\amessage\"\x8f\x03\n" +
 	"\x0fConnectResponse\x128\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1c.darter.scheduler.v1.WelcomeH\x00R\awelcome\x12A\n" +
 	"\n" +
@@ -1963,7 +2230,8 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x04pull\x18\x03 \x01(\v2\x19.darter.scheduler.v1.PullH\x00R\x04pull\x12B\n" +
 	"\vtask_failed\x18\x04 \x01(\v2\x1f.darter.scheduler.v1.TaskFailedH\x00R\n" +
 	"taskFailed\x12H\n" +
-	"\rtask_geometry\x18\x05 \x01(\v2!.darter.scheduler.v1.TaskGeometryH\x00R\ftaskGeometryB\t\n" +
+	"\rtask_geometry\x18\x05 \x01(\v2!.darter.scheduler.v1.TaskGeometryH\x00R\ftaskGeometry\x125\n" +
+	"\x06relief\x18\x06 \x01(\v2\x1b.darter.scheduler.v1.ReliefH\x00R\x06reliefB\t\n" +
 	"\amessage\"\x90\x01\n" +
 	"\x05Hello\x12\x17\n" +
 	"\ahost_id\x18\x01 \x01(\tR\x06hostId\x12\x18\n" +
@@ -2005,7 +2273,15 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\aBadPeer\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"I\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"K\n" +
+	"\aStarved\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\rR\x05first\x12\x16\n" +
+	"\x06urgent\x18\x03 \x01(\bR\x06urgent\"L\n" +
+	"\bRelieved\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
+	"\x06pieces\x18\x02 \x01(\rR\x06pieces\x12\x14\n" +
+	"\x05alone\x18\x03 \x01(\bR\x05alone\"I\n" +
 	"\tHeartbeat\x12<\n" +
 	"\aparents\x18\x01 \x03(\v2\".darter.scheduler.v1.ParentSummaryR\aparents\"\x96\x01\n" +
 	"\rParentSummary\x12\x12\n" +
@@ -2033,20 +2309,28 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05token\x18\x04 \x01(\fR\x05token\x12\x12\n" +
-	"\x04stop\x18\x05 \x01(\bR\x04stop\"6\n" +
+	"\x04stop\x18\x05 \x01(\bR\x04stop\"\x8a\x01\n" +
+	"\x06Relief\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
+	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\fR\x05token\x12\x14\n" +
+	"\x05first\x18\x05 \x01(\rR\x05first\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\"6\n" +
 	"\fTaskGeometry\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\"X\n" +
 	"\n" +
 	"TaskFailed\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x126\n" +
-	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\x9d\x01\n" +
+	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\xb5\x01\n" +
 	"\vOriginError\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\x13retry_after_seconds\x18\x03 \x01(\x03R\x11retryAfterSeconds\x12\x16\n" +
 	"\x06puller\x18\x04 \x01(\tR\x06puller\x12\x14\n" +
-	"\x05wrong\x18\x05 \x01(\bR\x05wrong2\x9b\x02\n" +
+	"\x05wrong\x18\x05 \x01(\bR\x05wrong\x12\x16\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06origin2\x9b\x02\n" +
 	"\x10SchedulerService\x12X\n" +
 	"\aConnect\x12#.darter.scheduler.v1.ConnectRequest\x1a$.darter.scheduler.v1.ConnectResponse(\x010\x01\x12W\n" +
 	"\bTellTags\x12$.darter.scheduler.v1.TellTagsRequest\x1a%.darter.scheduler.v1.TellTagsResponse\x12T\n" +
@@ -2064,7 +2348,7 @@ func file_scheduler_v1_scheduler_proto_rawDescGZIP() []byte {
 	return file_scheduler_v1_scheduler_proto_rawDescData
 }
 
-var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_scheduler_v1_scheduler_proto_goTypes = []any{
 	(*Tag)(nil),              // 0: darter.scheduler.v1.Tag
 	(*TellTagsRequest)(nil),  // 1: darter.scheduler.v1.TellTagsRequest
@@ -2085,15 +2369,18 @@ var file_scheduler_v1_scheduler_proto_goTypes = []any{
 	(*PullFailed)(nil),       // 16: darter.scheduler.v1.PullFailed
 	(*PullDone)(nil),         // 17: darter.scheduler.v1.PullDone
 	(*BadPeer)(nil),          // 18: darter.scheduler.v1.BadPeer
-	(*Heartbeat)(nil),        // 19: darter.scheduler.v1.Heartbeat
-	(*ParentSummary)(nil),    // 20: darter.scheduler.v1.ParentSummary
-	(*Welcome)(nil),          // 21: darter.scheduler.v1.Welcome
-	(*Neighbours)(nil),       // 22: darter.scheduler.v1.Neighbours
-	(*Peer)(nil),             // 23: darter.scheduler.v1.Peer
-	(*Pull)(nil),             // 24: darter.scheduler.v1.Pull
-	(*TaskGeometry)(nil),     // 25: darter.scheduler.v1.TaskGeometry
-	(*TaskFailed)(nil),       // 26: darter.scheduler.v1.TaskFailed
-	(*OriginError)(nil),      // 27: darter.scheduler.v1.OriginError
+	(*Starved)(nil),          // 19: darter.scheduler.v1.Starved
+	(*Relieved)(nil),         // 20: darter.scheduler.v1.Relieved
+	(*Heartbeat)(nil),        // 21: darter.scheduler.v1.Heartbeat
+	(*ParentSummary)(nil),    // 22: darter.scheduler.v1.ParentSummary
+	(*Welcome)(nil),          // 23: darter.scheduler.v1.Welcome
+	(*Neighbours)(nil),       // 24: darter.scheduler.v1.Neighbours
+	(*Peer)(nil),             // 25: darter.scheduler.v1.Peer
+	(*Pull)(nil),             // 26: darter.scheduler.v1.Pull
+	(*Relief)(nil),           // 27: darter.scheduler.v1.Relief
+	(*TaskGeometry)(nil),     // 28: darter.scheduler.v1.TaskGeometry
+	(*TaskFailed)(nil),       // 29: darter.scheduler.v1.TaskFailed
+	(*OriginError)(nil),      // 30: darter.scheduler.v1.OriginError
 }
 var file_scheduler_v1_scheduler_proto_depIdxs = []int32{
 	0,  // 0: darter.scheduler.v1.TellTagsRequest.tags:type_name -> darter.scheduler.v1.Tag
@@ -2109,28 +2396,31 @@ var file_scheduler_v1_scheduler_proto_depIdxs = []int32{
 	16, // 10: darter.scheduler.v1.ConnectRequest.pull_failed:type_name -> darter.scheduler.v1.PullFailed
 	17, // 11: darter.scheduler.v1.ConnectRequest.pull_done:type_name -> darter.scheduler.v1.PullDone
 	18, // 12: darter.scheduler.v1.ConnectRequest.bad_peer:type_name -> darter.scheduler.v1.BadPeer
-	19, // 13: darter.scheduler.v1.ConnectRequest.heartbeat:type_name -> darter.scheduler.v1.Heartbeat
-	21, // 14: darter.scheduler.v1.ConnectResponse.welcome:type_name -> darter.scheduler.v1.Welcome
-	22, // 15: darter.scheduler.v1.ConnectResponse.neighbours:type_name -> darter.scheduler.v1.Neighbours
-	24, // 16: darter.scheduler.v1.ConnectResponse.pull:type_name -> darter.scheduler.v1.Pull
-	26, // 17: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
-	25, // 18: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
-	10, // 19: darter.scheduler.v1.Announce.holdings:type_name -> darter.scheduler.v1.Holding
-	27, // 20: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
-	20, // 21: darter.scheduler.v1.Heartbeat.parents:type_name -> darter.scheduler.v1.ParentSummary
-	23, // 22: darter.scheduler.v1.Neighbours.add:type_name -> darter.scheduler.v1.Peer
-	27, // 23: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
-	6,  // 24: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
-	1,  // 25: darter.scheduler.v1.SchedulerService.TellTags:input_type -> darter.scheduler.v1.TellTagsRequest
-	3,  // 26: darter.scheduler.v1.SchedulerService.FindTag:input_type -> darter.scheduler.v1.FindTagRequest
-	7,  // 27: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
-	2,  // 28: darter.scheduler.v1.SchedulerService.TellTags:output_type -> darter.scheduler.v1.TellTagsResponse
-	4,  // 29: darter.scheduler.v1.SchedulerService.FindTag:output_type -> darter.scheduler.v1.FindTagResponse
-	27, // [27:30] is the sub-list for method output_type
-	24, // [24:27] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	21, // 13: darter.scheduler.v1.ConnectRequest.heartbeat:type_name -> darter.scheduler.v1.Heartbeat
+	19, // 14: darter.scheduler.v1.ConnectRequest.starved:type_name -> darter.scheduler.v1.Starved
+	20, // 15: darter.scheduler.v1.ConnectRequest.relieved:type_name -> darter.scheduler.v1.Relieved
+	23, // 16: darter.scheduler.v1.ConnectResponse.welcome:type_name -> darter.scheduler.v1.Welcome
+	24, // 17: darter.scheduler.v1.ConnectResponse.neighbours:type_name -> darter.scheduler.v1.Neighbours
+	26, // 18: darter.scheduler.v1.ConnectResponse.pull:type_name -> darter.scheduler.v1.Pull
+	29, // 19: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
+	28, // 20: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
+	27, // 21: darter.scheduler.v1.ConnectResponse.relief:type_name -> darter.scheduler.v1.Relief
+	10, // 22: darter.scheduler.v1.Announce.holdings:type_name -> darter.scheduler.v1.Holding
+	30, // 23: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
+	22, // 24: darter.scheduler.v1.Heartbeat.parents:type_name -> darter.scheduler.v1.ParentSummary
+	25, // 25: darter.scheduler.v1.Neighbours.add:type_name -> darter.scheduler.v1.Peer
+	30, // 26: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
+	6,  // 27: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
+	1,  // 28: darter.scheduler.v1.SchedulerService.TellTags:input_type -> darter.scheduler.v1.TellTagsRequest
+	3,  // 29: darter.scheduler.v1.SchedulerService.FindTag:input_type -> darter.scheduler.v1.FindTagRequest
+	7,  // 30: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
+	2,  // 31: darter.scheduler.v1.SchedulerService.TellTags:output_type -> darter.scheduler.v1.TellTagsResponse
+	4,  // 32: darter.scheduler.v1.SchedulerService.FindTag:output_type -> darter.scheduler.v1.FindTagResponse
+	30, // [30:33] is the sub-list for method output_type
+	27, // [27:30] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_scheduler_v1_scheduler_proto_init() }
@@ -2150,6 +2440,8 @@ func file_scheduler_v1_scheduler_proto_init() {
 		(*ConnectRequest_PullDone)(nil),
 		(*ConnectRequest_BadPeer)(nil),
 		(*ConnectRequest_Heartbeat)(nil),
+		(*ConnectRequest_Starved)(nil),
+		(*ConnectRequest_Relieved)(nil),
 	}
 	file_scheduler_v1_scheduler_proto_msgTypes[7].OneofWrappers = []any{
 		(*ConnectResponse_Welcome)(nil),
@@ -2157,6 +2449,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 		(*ConnectResponse_Pull)(nil),
 		(*ConnectResponse_TaskFailed)(nil),
 		(*ConnectResponse_TaskGeometry)(nil),
+		(*ConnectResponse_Relief)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2164,7 +2457,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_scheduler_v1_scheduler_proto_rawDesc), len(file_scheduler_v1_scheduler_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

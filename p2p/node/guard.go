@@ -1,0 +1,59 @@
+package node
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+)
+
+// guard watches over a reader that waits: when nothing has come for him for too long, the
+// scheduler is asked to let this host read the origin (Relief). It keeps the time of one
+// wait and is used by one goroutine.
+type guard struct {
+	n     *Node
+	t     *task
+	class p2p.Class
+	limit time.Duration
+	since time.Time
+	timer *time.Timer
+}
+
+// starve is how long a reader of each class may wait without a byte.
+func starve(c p2p.Class) time.Duration {
+	switch c {
+	case p2p.Urgent:
+		return 500 * time.Millisecond
+	case p2p.Window:
+		return 2 * time.Second
+	default:
+		return 5*time.Second + rand.N(5*time.Second)
+	}
+}
+
+func (n *Node) newGuard(t *task, class p2p.Class) *guard {
+	g := &guard{n: n, t: t, class: class, limit: starve(class), since: time.Now()}
+	g.timer = time.NewTimer(g.limit)
+	return g
+}
+
+func (g *guard) stop() { g.timer.Stop() }
+
+// hungerLocked is called when the timer fires; first is the piece that the reader waits
+// for. A reader that reads in order does not starve while other pieces come.
+func (g *guard) hungerLocked(first p2p.Piece) {
+	n, t := g.n, g.t
+	if g.class != p2p.Urgent && t.came.After(g.since) {
+		g.since = t.came
+	}
+	if left := g.limit - time.Since(g.since); left > 0 {
+		g.timer.Reset(left)
+		return
+	}
+	g.since = time.Now()
+	g.timer.Reset(g.limit)
+	limited := n.cfg.Limits.Receiving(t.id, g.class).Limited() // it may be that which is slow
+	if t.puller == nil && t.relief == nil && t.err == nil && (!limited || g.class == p2p.Urgent) {
+		n.tracker.Starved(t.id, first, g.class == p2p.Urgent)
+	}
+}

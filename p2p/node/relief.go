@@ -1,0 +1,111 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/darter-p2p/darter/p2p"
+)
+
+// part is the pieces that a puller reads beside the scheduler's puller, where readers of
+// this host starve.
+type part struct {
+	first, end p2p.Piece
+	known      bool          // the pieces of the run are known to exist
+	stale      *p2p.PieceSet // held by neighbours who do not send them; nil = none
+	missing    int           // when it began
+	read       int
+	met        bool // a neighbour came to hold one meanwhile
+}
+
+// errMet ends a relief: a neighbour holds the piece now.
+var errMet = errors.New("a neighbour holds the piece now")
+
+// Relief is the scheduler's leave to read the pieces [first, end) from the origin,
+// because readers starve. Each is answered by one Relieved.
+func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end p2p.Piece) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.tasks[id]
+	if n.closed {
+		return
+	}
+	if t == nil || t.puller != nil || t.relief != nil || t.readers == 0 || t.haveAll() {
+		n.tracker.Relieved(id, 0, false)
+		return
+	}
+	signer, err := n.security.Signer(token)
+	if err != nil {
+		n.events.TaskFailed(id, err)
+		n.tracker.Relieved(id, 0, false)
+		return
+	}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum(), part: &part{first: first, end: end}}
+	p.origin, p.lent = origin.Bare()
+	p.ctx, p.cancel = context.WithCancel(n.ctx)
+	if !t.geometry.IsZero() {
+		p.part.beginLocked(t)
+	}
+	t.relief = p
+	n.goLocked(p.relieve)
+}
+
+// beginLocked takes note of what is missing, and of what neighbours say to hold.
+func (r *part) beginLocked(t *task) {
+	pieces := p2p.Piece(t.geometry.Pieces())
+	r.known, r.end = true, min(r.end, pieces)
+	for piece := r.first; piece < r.end; piece++ {
+		if t.have.Has(piece) {
+			continue
+		}
+		r.missing++
+		if t.elsewhere(piece) {
+			if r.stale == nil {
+				r.stale = p2p.NewPieceSet(int(pieces))
+			}
+			r.stale.Add(piece)
+		}
+	}
+}
+
+// gapLocked returns the next pieces of the run to read.
+func (r *part) gapLocked(t *task) (first, end p2p.Piece, state gapState) {
+	if !r.known {
+		r.beginLocked(t)
+	}
+	for first = r.first; first < r.end && (t.have.Has(first) || r.metLocked(t, first)); first++ {
+	}
+	if first >= r.end || r.met {
+		return 0, 0, gapNone
+	}
+	for end = first + 1; end < r.end && !t.have.Has(end) && !r.metLocked(t, end); end++ {
+	}
+	return first, end, gapHere
+}
+
+// metLocked reports whether a neighbour has come to hold a piece since the run began.
+func (r *part) metLocked(t *task, piece p2p.Piece) bool {
+	if !t.elsewhere(piece) || r.stale != nil && r.stale.Has(piece) {
+		return false
+	}
+	r.met = true
+	return true
+}
+
+// relieve reads the run and tells the scheduler how that went.
+func (p *puller) relieve() {
+	defer p.cancel()
+	err := p.read()
+	n, t := p.n, p.t
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t.relief == p {
+		t.relief = nil
+	}
+	if err != nil && p.ctx.Err() == nil && !errors.Is(err, errMet) {
+		n.events.PullFailed(t.id, p.origin, err)
+	}
+	r := p.part
+	alone := err == nil && !r.met && r.stale == nil && r.read > 0 && r.read == r.missing
+	n.tracker.Relieved(t.id, r.read, alone)
+}
