@@ -14,8 +14,9 @@ import (
 )
 
 // Door is a snapshots.Snapshotter and snapshots.Cleaner. Its methods may be called
-// concurrently; Prepare of a layer may block for Config.PrepareTimeout, all others are
-// those of containerd's overlay snapshotter.
+// concurrently; Prepare of a layer may block for Config.PrepareTimeout, and Prepare, View
+// and Mounts of a container of a Nydus image until that is mounted. All else is as with
+// containerd's overlay snapshotter.
 type Door struct {
 	snapshots.Snapshotter
 
@@ -23,6 +24,7 @@ type Door struct {
 	shelf    *shelf
 	unpacker Unpacker
 	stager   *stager
+	lazy     *lazy
 	metrics  *metrics
 }
 
@@ -31,6 +33,7 @@ type Options struct {
 	Fetcher     Opener
 	Credentials Credentials           // nil = none
 	Unpacker    Unpacker              // nil = package layer
+	Mounter     Mounter               // of Nydus images; nil = they are refused
 	Metrics     prometheus.Registerer // nil = not counted
 }
 
@@ -51,7 +54,8 @@ func New(ctx context.Context, cfg Config, o Options) (*Door, error) {
 	if err := d.open(ctx); err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", cfg.Root, err)
 	}
-	d.stager = newStager(&library{opener: o.Fetcher, credentials: o.Credentials}, o.Unpacker, d.shelf, cfg)
+	d.lazy = newLazy(o.Mounter, d.shelf)
+	d.stager = newStager(&library{opener: o.Fetcher, credentials: o.Credentials}, o.Unpacker, d.shelf, d.lazy, cfg)
 	return d, nil
 }
 

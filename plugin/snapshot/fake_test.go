@@ -124,6 +124,9 @@ func (f *registryOf) Unpack(_ context.Context, r io.Reader, _, dir string, _ lay
 	}
 	name, content, _ := strings.Cut(string(b), "=")
 	if name != "" {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			return layer.Result{}, err
+		}
 		err = os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)
 	}
 	return layer.Result{DiffID: digest.FromString("tar of " + string(b)), Implicit: []string{string(b)}}, err
@@ -270,7 +273,12 @@ func openDoor(t *testing.T, f *registryOf, change func(*Config)) *Door {
 	if change != nil {
 		change(&cfg)
 	}
-	d, err := New(context.Background(), cfg, Options{Fetcher: f, Unpacker: f})
+	return openDoorWith(t, cfg, Options{Fetcher: f, Unpacker: f})
+}
+
+func openDoorWith(t *testing.T, cfg Config, o Options) *Door {
+	t.Helper()
+	d, err := New(context.Background(), cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ type image struct {
 
 // imageLayer is a layer of an image.
 type imageLayer struct {
+	role   role
 	blob   ocispec.Descriptor // of the compressed bytes
 	diffID digest.Digest
 	chain  digest.Digest
@@ -92,10 +93,14 @@ func parseConfig(config []byte, blobs []ocispec.Descriptor) ([]imageLayer, error
 			return nil, fmt.Errorf("config: diffID %q, want a sha256: %w", id, errdefs.ErrInvalidArgument)
 		}
 	}
+	roles, err := rolesOf(blobs)
+	if err != nil {
+		return nil, err
+	}
 	chains := identity.ChainIDs(slices.Clone(ids))
 	layers := make([]imageLayer, len(ids))
 	for i := range ids {
-		layers[i] = imageLayer{blob: blobs[i], diffID: ids[i], chain: chains[i], index: i}
+		layers[i] = imageLayer{role: roles[i], blob: blobs[i], diffID: ids[i], chain: chains[i], index: i}
 	}
 	return layers, nil
 }
@@ -139,5 +144,7 @@ func (m *image) from(index int) (all []ahead.Layer) {
 	return all
 }
 
-// supported reports whether a layer can be unpacked here.
-func (l *imageLayer) supported() bool { return slices.Contains(layerTypes, l.blob.MediaType) }
+// supported reports whether a layer can be unpacked here, or needs not be.
+func (l *imageLayer) supported() bool {
+	return l.role == data || slices.Contains(layerTypes, l.blob.MediaType)
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/snapshotters"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 )
@@ -18,7 +19,8 @@ import (
 // Prepare implements snapshots.Snapshotter. A layer of an image that the door can
 // serve is committed, and the error is ErrAlreadyExists, which tells containerd to use
 // what is there. Anything else gets the mounts of the overlay snapshotter, in the case
-// of a layer after PrepareTimeout at the latest.
+// of a layer after PrepareTimeout at the latest; but for the layers of a Nydus image, with
+// which containerd can do nothing, there is an error that says what is wrong.
 func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	var info snapshots.Info
 	for _, o := range opts {
@@ -28,7 +30,7 @@ func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshot
 	}
 	r, err := parseRequest(key, info.Labels)
 	if errors.Is(err, errNotLayer) {
-		return d.Snapshotter.Prepare(ctx, key, parent, opts...)
+		return d.begin(ctx, key, func() ([]mount.Mount, error) { return d.Snapshotter.Prepare(ctx, key, parent, opts...) })
 	}
 	began := time.Now()
 	outcome := served
@@ -47,6 +49,9 @@ func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshot
 		return nil, fmt.Errorf("layer %s is here: %w", r.chain, errdefs.ErrAlreadyExists)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case isLazy(info.Labels):
+		// containerd would fetch it whole and find that it cannot unpack it.
+		return nil, fmt.Errorf("layer %s: %w", info.Labels[snapshotters.TargetLayerDigestLabel], err)
 	}
 	return d.Snapshotter.Prepare(ctx, key, parent, opts...)
 }
@@ -103,8 +108,10 @@ var (
 // place makes a layer that was taken a committed snapshot.
 func (d *Door) place(ctx context.Context, r *request, got *staged, key, parent string, below []string, labels map[string]string) (err error) {
 	defer func() { d.stager.placed(r.chain, got, err == nil) }()
-	if err := d.unpacker.Settle(ctx, files(got.dir), got.implicit, below); err != nil {
-		return because(notPlaced, err)
+	if len(got.implicit) > 0 {
+		if err := d.unpacker.Settle(ctx, files(got.dir), got.implicit, below); err != nil {
+			return because(notPlaced, err)
+		}
 	}
 	if len(below) > 0 {
 		if err := sameOwner(files(got.dir), below[0]); err != nil {

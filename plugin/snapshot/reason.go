@@ -16,19 +16,21 @@ const (
 	gone   = "gone"   // the client went away
 
 	// Reasons why containerd gets the ordinary mounts.
-	badLabels   = "labels"      // they contradict the image, or each other
-	noImage     = "no_image"    // the client does not say which image it is
-	noManifest  = "manifest"    // manifest or config cannot be read, or are not an image
-	unsupported = "unsupported" // a type of layer that is left to containerd
-	refused     = "refused"     // the registry wants a credential, or another
-	notFetched  = "fetch"
-	notUnpacked = "unpack" // the archive or its compression is broken
-	wrongDiffID = "diff_id"
-	noSpace     = "no_space"
-	notPlaced   = "commit"
-	tooLate     = "timeout"
-	fellBelow   = "fell_below" // a lower layer of this pull was not served
-	stopped     = "stopped"    // darterd stops
+	badLabels    = "labels"      // they contradict the image, or each other
+	noImage      = "no_image"    // the client does not say which image it is
+	noManifest   = "manifest"    // manifest or config cannot be read, or are not an image
+	unsupported  = "unsupported" // a type of layer that is left to containerd
+	refused      = "refused"     // the registry wants a credential, or another
+	notFetched   = "fetch"
+	notUnpacked  = "unpack" // the archive or its compression is broken
+	wrongDiffID  = "diff_id"
+	noSpace      = "no_space"
+	notPlaced    = "commit"
+	tooLate      = "timeout"
+	notLazy      = "no_rafs"    // a Nydus image, and this node cannot mount it
+	badBootstrap = "bootstrap"  // a Nydus image that cannot be mounted, or names foreign blobs
+	fellBelow    = "fell_below" // a lower layer of this pull was not served
+	stopped      = "stopped"    // darterd stops
 )
 
 // fallback says why a layer is left to containerd.

@@ -40,8 +40,33 @@ type staged struct {
 	compressed int64 // bytes
 }
 
-// stage fetches a layer, unpacks it into dir while it arrives, and verifies it.
-func stage(ctx context.Context, lib *library, u Unpacker, n *imageName, l *imageLayer, dir string) (*staged, error) {
+// stage fetches a layer, unpacks it into dir while it arrives, and verifies it. A Nydus
+// data blob stays where it is: its layer is empty.
+func stage(ctx context.Context, lib *library, u Unpacker, m *image, l *imageLayer, dir string) (*staged, error) {
+	if l.role == data {
+		usage, err := fs.DiskUsage(ctx, files(dir))
+		if err != nil {
+			return nil, stagingFault(err)
+		}
+		return &staged{dir: dir, usage: snapshots.Usage(usage)}, nil
+	}
+	got, err := unpack(ctx, lib, u, m.name, l, dir)
+	if err != nil || l.role != bootstrap {
+		return got, err
+	}
+	blobs := m.dataBlobs()
+	if err := checkBootstrap(files(dir), blobs); err != nil {
+		return nil, because(badBootstrap, err)
+	}
+	n := note{Image: m.name.ref, Registry: m.name.registry, Repository: m.name.repository, Blobs: blobs}
+	if err := n.write(dir); err != nil {
+		return nil, stagingFault(err)
+	}
+	return got, nil
+}
+
+// unpack fetches a layer, unpacks it into dir while it arrives, and verifies it.
+func unpack(ctx context.Context, lib *library, u Unpacker, n *imageName, l *imageLayer, dir string) (*staged, error) {
 	body, err := lib.layer(ctx, n, l.blob)
 	if err != nil {
 		return nil, err

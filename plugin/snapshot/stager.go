@@ -21,6 +21,7 @@ type stager struct {
 	lib      *library
 	unpacker Unpacker
 	shelf    *shelf
+	lazy     *lazy
 	patience time.Duration // for an image's manifest and config
 
 	life context.Context // of all it runs
@@ -49,13 +50,14 @@ type job struct {
 
 var errStopped = errors.New("darterd stops")
 
-func newStager(lib *library, u Unpacker, s *shelf, cfg Config) *stager {
+func newStager(lib *library, u Unpacker, s *shelf, z *lazy, cfg Config) *stager {
 	g := &stager{
-		lib: lib, unpacker: u, shelf: s, patience: cfg.PrepareTimeout.Duration(),
+		lib: lib, unpacker: u, shelf: s, lazy: z, patience: cfg.PrepareTimeout.Duration(),
 		queue: ahead.New(cfg.parallel(), cfg.KeepStaged.Duration()), changed: make(chan struct{}),
 		pulls: map[ahead.Pull]*reading{}, jobs: map[digest.Digest]*job{},
 	}
 	g.life, g.end = context.WithCancelCause(context.Background())
+	g.wg.Go(func() { z.recover(g.life) })
 	g.wg.Go(func() { g.expire(max(cfg.KeepStaged.Duration()/4, time.Second)) })
 	return g
 }
@@ -96,6 +98,11 @@ func (g *stager) take(ctx context.Context, r *request) (*staged, error) {
 	l, err := m.find(r)
 	if err != nil {
 		return nil, because(badLabels, err)
+	}
+	if l.role != ordinary {
+		if err := g.lazy.ready(ctx); err != nil {
+			return nil, because(notLazy, err)
+		}
 	}
 	if !l.supported() {
 		return nil, because(unsupported, fmt.Errorf("layer of type %q", l.blob.MediaType))
@@ -195,7 +202,7 @@ func (g *stager) stage(ctx context.Context, m *image, chain digest.Digest) (*sta
 	if err != nil {
 		return nil, stagingFault(fmt.Errorf("make directory: %w", err))
 	}
-	got, err := stage(ctx, g.lib, g.unpacker, m.name, m.layer(chain), dir)
+	got, err := stage(ctx, g.lib, g.unpacker, m, m.layer(chain), dir)
 	if err != nil {
 		g.removeNow(dir)
 		return nil, err
