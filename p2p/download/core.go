@@ -35,7 +35,7 @@ type Core struct {
 	cfg   Config
 	rng   *rand.Rand
 	tasks map[p2p.TaskID]*task
-	order []*task // as added: the layers of an image, lowest first
+	order []*task // that lack pieces, as added: the layers of an image, lowest first
 	hosts map[p2p.HostID]*host
 	reqs  map[RequestID]*request
 	busy  []*host // hosts with requests outstanding
@@ -165,8 +165,10 @@ func (c *Core) NeighbourGone(id p2p.TaskID, from p2p.HostID) {
 
 // HostGone says that a host cannot be reached.
 func (c *Core) HostGone(from p2p.HostID) {
-	for _, t := range c.order {
-		c.NeighbourGone(t.id, from)
+	for id, t := range c.tasks { // in any order: tasks do not depend on each other
+		if t.byHost[from] != nil {
+			c.NeighbourGone(id, from)
+		}
 	}
 }
 
@@ -226,10 +228,7 @@ func (c *Core) Arrived(now time.Time, id RequestID) {
 	if len(c.busy) == 0 {
 		c.last = time.Time{}
 	}
-	if t.have.Full() && !t.finished {
-		t.finished = true
-		c.out.Finished = append(c.out.Finished, t.id)
-	}
+	c.finishTask(t)
 }
 
 // Refusal is why a request brought no piece.

@@ -72,7 +72,7 @@ func (c *Core) abandon(now time.Time, h *host) {
 	for len(h.requests) > 0 {
 		c.finish(h.requests[len(h.requests)-1])
 	}
-	for _, t := range c.order {
+	for _, t := range c.tasks { // in any order: tasks do not depend on each other
 		if p := t.byHost[h.id]; p != nil {
 			c.finishStanding(p)
 		}

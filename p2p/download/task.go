@@ -78,7 +78,9 @@ func (c *Core) Add(id p2p.TaskID, g p2p.Geometry, have *p2p.PieceSet) {
 		open: p2p.NewPieceSet(n), avail: make(picker.Availability, n), byHost: map[p2p.HostID]*peer{}, finished: have.Full(),
 	}
 	c.tasks[id] = t
-	c.order = append(c.order, t)
+	if !t.finished {
+		c.order = append(c.order, t)
+	}
 }
 
 // Remove ends a task; what was asked for it is forgotten.
@@ -123,10 +125,18 @@ func (c *Core) Got(id p2p.TaskID, piece p2p.Piece) {
 		return
 	}
 	t.known.Add(piece)
-	if t.have.Full() && !t.finished {
-		t.finished = true
-		c.out.Finished = append(c.out.Finished, t.id)
+	c.finishTask(t)
+}
+
+// finishTask takes a task that lacks nothing any more from those that Poll looks at: a
+// host may hold thousands that rest.
+func (c *Core) finishTask(t *task) {
+	if !t.have.Full() || t.finished {
+		return
 	}
+	t.finished = true
+	c.out.Finished = append(c.out.Finished, t.id)
+	c.order = slices.DeleteFunc(c.order, func(o *task) bool { return o == t })
 }
 
 // Read says where a reader is: it needs the pieces [pos, end) in order, pos first.

@@ -155,10 +155,7 @@ func (n *Node) flushSoonLocked() {
 // complete and choose nothing need not know.
 func (n *Node) flushLocked() {
 	n.flushing, n.flushed = false, time.Now()
-	for _, t := range n.tasks {
-		if len(t.pending) == 0 {
-			continue
-		}
+	for t := range n.untold {
 		have := exchange.Have{Task: t.id, Pieces: t.pending}
 		t.pending = nil
 		for id, nb := range t.neighbours {
@@ -172,6 +169,7 @@ func (n *Node) flushLocked() {
 			h.link.Send(have)
 		}
 	}
+	clear(n.untold)
 }
 
 // banLocked ends the exchange of a task with a host that sent what does not verify.

@@ -177,6 +177,7 @@ func (n *Node) dropLocked(t *task) {
 		return
 	}
 	delete(n.tasks, t.id)
+	delete(n.untold, t)
 	n.endFreshLocked(t)
 	for id, nb := range t.neighbours {
 		t.stats.gone(id, nb)
@@ -207,6 +208,7 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 	}
 	t.came = time.Now()
 	t.pending = append(t.pending, p)
+	n.untold[t] = struct{}{}
 	n.flushSoonLocked()
 	n.callLocked()
 	n.wakeLocked(t)
