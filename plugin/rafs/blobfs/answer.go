@@ -1,0 +1,97 @@
+package blobfs
+
+import (
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// valid is how long the kernel may keep names and attributes: they do not change.
+const valid = 24 * time.Hour
+
+// block is the unit of an attribute's Blocks, in bytes.
+const block = 512
+
+// String names the file system in /proc/mounts.
+func (*FS) String() string { return "darter-rafs" }
+
+// Lookup answers the kernel's question for a name.
+func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	id := node(name)
+	d := f.device(id)
+	if in.NodeId != fuse.FUSE_ROOT_ID || d == nil {
+		return fuse.ENOENT
+	}
+	out.NodeId, out.Generation = id, 1
+	attr(&out.Attr, id, d)
+	out.SetEntryTimeout(valid)
+	out.SetAttrTimeout(valid)
+	return fuse.OK
+}
+
+func attr(a *fuse.Attr, id uint64, d Device) {
+	size := uint64(d.Size())
+	*a = fuse.Attr{Ino: id, Size: size, Blocks: (size + block - 1) / block, Mode: unix.S_IFREG | 0o400, Nlink: 1, Blksize: 4096}
+}
+
+// GetAttr answers for the directory and its files.
+func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.SetTimeout(valid)
+	if in.NodeId == fuse.FUSE_ROOT_ID {
+		out.Attr = fuse.Attr{Ino: fuse.FUSE_ROOT_ID, Mode: unix.S_IFDIR | 0o500, Nlink: 2}
+		return fuse.OK
+	}
+	d := f.device(in.NodeId)
+	if d == nil {
+		return fuse.ENOENT
+	}
+	attr(&out.Attr, in.NodeId, d)
+	return fuse.OK
+}
+
+// Open lets the kernel keep pages: they do not change.
+func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.device(in.NodeId) == nil {
+		return fuse.ENOENT
+	}
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
+		return fuse.EROFS
+	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+// Read brings the bytes and has the kernel take them out of the device's file.
+func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+	d := f.device(in.NodeId)
+	if d == nil {
+		return nil, fuse.EIO
+	}
+	off, n := int64(in.Offset), int64(in.Size)
+	if off < 0 || off >= d.Size() {
+		return fuse.ReadResultData(nil), fuse.OK
+	}
+	n = min(n, d.Size()-off)
+	if err := d.Ensure(&fuse.Context{Cancel: cancel}, off, n); err != nil {
+		select {
+		case <-cancel:
+			return nil, fuse.EINTR
+		default: // the device has logged why
+			return nil, fuse.EIO
+		}
+	}
+	return fuse.ReadResultFd(d.File().Fd(), off, int(n)), fuse.OK
+}
+
+// Release and Forget have nothing to let go.
+func (*FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}
+
+// Forget implements fuse.RawFileSystem.
+func (*FS) Forget(_, _ uint64) {}
+
+// StatFs says nothing, without an error.
+func (*FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	*out = fuse.StatfsOut{Bsize: 4096, NameLen: 255}
+	return fuse.OK
+}

@@ -1,0 +1,67 @@
+// Package blobfs serves devices as the files of one FUSE file system, so that the
+// kernel's EROFS can have them as device= files while their bytes are still coming.
+//
+// The file system has no state that the kernel would miss: a file's node number is a
+// hash of its name, and there are no file handles. So a process can hand its connection
+// (Session.Device, Session.Init) to another, which goes on with Resume. Readers of the
+// files do not notice but for the time that it takes.
+package blobfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"os"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Device is a file. Its methods may be called concurrently.
+type Device interface {
+	// Size returns the length of the file in bytes, which never changes.
+	Size() int64
+	// Ensure waits until bytes are in File, or until ctx ends.
+	Ensure(ctx context.Context, off, n int64) error
+	// File returns the file that the bytes are read from.
+	File() *os.File
+}
+
+// FS is the file system's one directory. Its methods may be called concurrently.
+type FS struct {
+	fuse.RawFileSystem // answers ENOSYS to what is not here
+
+	mu    sync.RWMutex
+	files map[uint64]Device // by node number
+}
+
+// New returns an FS without files.
+func New() *FS {
+	return &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: map[uint64]Device{}}
+}
+
+// node returns the node number of a name: neither 0, nor the root's, nor go-fuse's own.
+func node(name string) uint64 {
+	sum := sha256.Sum256([]byte(name))
+	return binary.LittleEndian.Uint64(sum[:])&^(1<<63) | 1<<62
+}
+
+// Add makes a file. A name always stands for the same bytes.
+func (f *FS) Add(name string, d Device) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files[node(name)] = d
+}
+
+// Remove takes a file away that nothing is mounted from; who still reads it gets an error.
+func (f *FS) Remove(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, node(name))
+}
+
+func (f *FS) device(id uint64) Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.files[id]
+}
