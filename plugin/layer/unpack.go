@@ -2,10 +2,8 @@ package layer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -48,42 +46,27 @@ type Result struct {
 // Unpack stops when ctx ends, but waits for a Read of r that is under way: r must be
 // a reader that ends with ctx, too. Nothing runs on after it returned.
 func Unpack(ctx context.Context, r io.Reader, mediaType, dir string, o Options) (Result, error) {
-	sniff, err := compressed(ctx, mediaType)
-	if err != nil {
-		return Result{}, fmt.Errorf("unpack layer: %w", err)
-	}
 	tree, err := openTree(dir)
 	if err != nil {
 		return Result{}, fmt.Errorf("unpack layer: %w", err)
 	}
 	defer tree.close()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := newPipe(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { p.fill(r, sniff) })
-	var sum digest.Digest
-	wg.Go(func() { sum = p.sum() })
-
-	a := applier{ctx: ctx, tree: tree, bottom: o.Bottom}
-	err = a.apply(p)
-	if err == nil {
-		_, err = io.Copy(io.Discard, p) // what follows the archive's end counts for the diffID
-	}
-	if err != nil {
-		cancel(errStopped)
-	}
-	wg.Wait()
+	archive, err := Open(ctx, r, mediaType)
 	if err != nil {
 		return Result{}, fmt.Errorf("unpack layer: %w", err)
 	}
-	res := Result{DiffID: sum, Bytes: p.bytes, Files: a.entries}
+	defer archive.Close()
+	a := applier{ctx: archive.pipe.ctx, tree: tree, bottom: o.Bottom}
+	if err := a.apply(archive); err != nil {
+		return Result{}, fmt.Errorf("unpack layer: %w", err)
+	}
+	sum, size, err := archive.Finish()
+	if err != nil {
+		return Result{}, fmt.Errorf("unpack layer: %w", err)
+	}
+	res := Result{DiffID: sum, Bytes: size, Files: a.entries}
 	if !o.Bottom {
 		res.Implicit = tree.implicit()
 	}
 	return res, nil
 }
-
-// errStopped ends the pipe when the archive could not be applied.
-var errStopped = errors.New("unpacking stopped")
