@@ -21,6 +21,7 @@ import (
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
 	"github.com/darter-p2p/darter/plugin/proxy"
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	Mirror      Mirror                `toml:"mirror" doc:"The registry mirror door."`
 	Proxy       proxy.Config          `toml:"proxy" doc:"The HTTP proxy door, for nydusd and other programs."`
 	Snapshot    snapshot.Config       `toml:"snapshot" doc:"The snapshot door: containerd's proxy plugin darter."`
+	Rafs        client.Config         `toml:"rafs" doc:"Nydus images, whose containers read them lazily; needs the snapshot door."`
 	Credentials credential.Config     `toml:"credentials" doc:"Where this node's own credentials of registries are. The snapshot door reads private images with them; the mirror does with mirror.node_credentials."`
 	Containerd  hosts.Config          `toml:"containerd" doc:"Settings of registries that containerd has already."`
 	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
@@ -142,6 +144,7 @@ func defaultConfig() Config {
 		Mirror:      Mirror{Listen: "127.0.0.1:65001", Answer: mirror.Default()},
 		Proxy:       proxy.Default(),
 		Snapshot:    snapshot.Default(),
+		Rafs:        client.Default(),
 		Credentials: credential.Default(),
 		Containerd:  hosts.Default(),
 		Health:      Listen{"127.0.0.1:40901"},
@@ -191,6 +194,7 @@ func (c *Config) Validate() error {
 	}
 	check("proxy", c.Proxy.Validate())
 	check("snapshot", c.Snapshot.Validate())
+	check("rafs", c.Rafs.Validate())
 	check("credentials", c.Credentials.Validate())
 	check("limits", c.Limits.Validate())
 	check("containerd", c.Containerd.Validate())

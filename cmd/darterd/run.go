@@ -37,6 +37,7 @@ import (
 	"github.com/darter-p2p/darter/plugin/hosts"
 	"github.com/darter-p2p/darter/plugin/mirror"
 	"github.com/darter-p2p/darter/plugin/proxy"
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
@@ -61,6 +62,7 @@ type daemon struct {
 	mirror   *mirror.Handler
 	policy   *upstream.Policy
 	proxy    *proxy.Handler // nil = not served
+	rafs     *client.Client // of the mount server, nil = none
 	snapshot *snapshot.Door // nil = not served
 }
 
@@ -181,9 +183,12 @@ func (d *daemon) openDoors(ctx context.Context) error {
 		}
 	}
 	if d.cfg.Snapshot.Enable {
-		d.snapshot, err = snapshot.New(ctx, d.cfg.Snapshot, snapshot.Options{
-			Fetcher: d.fetcher, Credentials: credential.First(warnCredentials, seen, own), Metrics: d.metrics,
-		})
+		o := snapshot.Options{Fetcher: d.fetcher, Credentials: credential.First(warnCredentials, seen, own), Metrics: d.metrics}
+		if d.cfg.Rafs.Socket != "" {
+			d.rafs = client.New(d.cfg.Rafs.Socket)
+			o.Mounter = d.rafs
+		}
+		d.snapshot, err = snapshot.New(ctx, d.cfg.Snapshot, o)
 	}
 	return err
 }
@@ -213,6 +218,9 @@ func (d *daemon) close(ctx context.Context) {
 		if err := d.snapshot.Close(); err != nil {
 			log.G(ctx).WithError(err).Error("close snapshots")
 		}
+	}
+	if d.rafs != nil {
+		d.rafs.Close()
 	}
 	if d.proxy != nil {
 		d.proxy.Close()
