@@ -13,6 +13,7 @@ import (
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/plugin/doctor"
 	"github.com/darter-p2p/darter/plugin/dropin"
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 )
 
 func doctorCommand() *cobra.Command {
@@ -37,6 +38,11 @@ It changes nothing. Exit code 1 if something fails; warnings are 0.`,
 			n.Config, n.Seed, n.Snapshots = darterd, set.Seed.Enable, set.Snapshot.Enable
 			n.TLS = pki.Files{CA: set.TLS.CA, Cert: set.TLS.Cert, Key: set.TLS.Key}
 			n.PeerListen, n.Schedulers, n.Now = set.Peer.Listen, set.Scheduler.Addresses, time.Now()
+			if set.Rafs.Socket != "" {
+				rafs := client.New(set.Rafs.Socket)
+				defer rafs.Close()
+				n.Lazy = rafs.Status
+			}
 			n.Status = func(ctx context.Context) (s darterdv1.Status, err error) {
 				body, err := ask(ctx, set.Control.Socket, darterdv1.StatusPath, nil)
 				if err == nil {

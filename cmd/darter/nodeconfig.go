@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/darter-p2p/darter/plugin/dropin"
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 )
 
 const darterdConfig = "/etc/darter/darterd.toml"
@@ -23,6 +24,9 @@ type nodeSettings struct {
 		Socket string `toml:"socket"`
 		Root   string `toml:"root"`
 	} `toml:"snapshot"`
+	Rafs struct {
+		Socket string `toml:"socket"`
+	} `toml:"rafs"`
 	Mirror struct {
 		Listen string `toml:"listen"`
 	} `toml:"mirror"`
@@ -53,6 +57,7 @@ func readNodeSettings(path string) (nodeSettings, error) {
 	s.Mirror.Listen, s.Peer.Listen = "127.0.0.1:65001", ":65002"
 	s.TLS.CA, s.TLS.Cert, s.TLS.Key = "/etc/darter/tls/ca.crt", "/etc/darter/tls/node.crt", "/etc/darter/tls/node.key"
 	s.Scheduler.Addresses = []string{"127.0.0.1:8002"}
+	s.Rafs.Socket = client.Default().Socket
 	s.Control.Socket = "/run/darter/darterd.sock"
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

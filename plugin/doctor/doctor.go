@@ -11,6 +11,7 @@ import (
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/plugin/dropin"
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 )
 
 // Level is how well something is.
@@ -49,7 +50,9 @@ type Node struct {
 	Schedulers []string
 	// Status asks darterd.
 	Status func(context.Context) (darterdv1.Status, error)
-	Now    time.Time
+	// Lazy asks darter-rafs, which mounts Nydus images; nil = none is configured.
+	Lazy func(context.Context) (client.Status, error)
+	Now  time.Time
 }
 
 // facts are what several checks look at; each is asked for once.
@@ -86,6 +89,7 @@ func checks() []check {
 		{"mirror", (*facts).mirror},
 		{"drop-in", (*facts).dropIn},
 		{"overlay", (*facts).overlay},
+		{"Nydus images", (*facts).lazy},
 		{"systemd", (*facts).systemd},
 	}
 }
