@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/fetcher/budget"
 	"github.com/darter-p2p/darter/fetcher/credential"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/preheat"
@@ -130,7 +131,9 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	peer := cfg.node()
-	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: fetcher.Router{Registry: d.source, HTTP: d.urls}}, security{d.id}, d.counters.events(log.G(ctx)))
+	book, events := budget.New(), d.counters.events(log.G(ctx))
+	events.OriginPaused = book.Note
+	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.urls}, Book: book}}, security{d.id}, events)
 	if err != nil {
 		return err
 	}
@@ -152,7 +155,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, fetcher.Router{Registry: d.source, HTTP: d.own}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.own}, Book: book}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits}); err != nil {
 		return err
 	}
 	return d.openDoors(ctx)

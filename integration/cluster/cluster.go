@@ -19,6 +19,7 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/access"
+	"github.com/darter-p2p/darter/fetcher/budget"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
@@ -194,12 +195,13 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	sc := store.Default()
 	sc.Root, sc.Floor = filepath.Join(c.dir, name), 0
-	origins := c.origins(name)
+	paced := budget.Source{Under: c.origins(name), Book: budget.New()}
+	o.Events.OriginPaused = paced.Book.Note
 	var err error
 	if n.Store, err = store.Open(context.Background(), sc); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: origins}, security{id}, o.Events); err != nil {
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: paced}, security{id}, o.Events); err != nil {
 		c.t.Fatal(err)
 	}
 	x := exchange.Default()
@@ -230,7 +232,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, origins, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, paced, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}

@@ -1,6 +1,10 @@
 package node
 
-import "github.com/darter-p2p/darter/p2p"
+import (
+	"time"
+
+	"github.com/darter-p2p/darter/p2p"
+)
 
 // Events are told what happens, for logs and metrics. They must return at once and
 // must not call the Node; some are called with its lock held. A nil one is skipped.
@@ -17,6 +21,9 @@ type Events struct {
 	OriginRetry     func(task p2p.TaskID, origin p2p.Origin, err error)
 	HostUnreachable func(host p2p.Host, err error)
 	HostLost        func(host p2p.HostID, err error)
+	// OriginPaused: the scheduler says that an origin, read without a credential, asked for
+	// a pause of a length.
+	OriginPaused func(origin p2p.Origin, status int, left time.Duration)
 	// TokenGiven: a reader's bearer token went to a seed that reads his content.
 	TokenGiven func(task p2p.TaskID, to p2p.HostID)
 }
@@ -52,6 +59,9 @@ func (e Events) orNothing() Events {
 	}
 	if e.TokenGiven == nil {
 		e.TokenGiven = func(p2p.TaskID, p2p.HostID) {}
+	}
+	if e.OriginPaused == nil {
+		e.OriginPaused = func(p2p.Origin, int, time.Duration) {}
 	}
 	if e.HostLost == nil {
 		e.HostLost = func(p2p.HostID, error) {}

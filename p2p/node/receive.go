@@ -206,6 +206,9 @@ func (n *Node) TaskFailed(id p2p.TaskID, err p2p.OriginError) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	t := n.tasks[id]
+	if bare, private := err.Origin.Bare(); err.Status == 429 && err.RetryAfter > 0 && bare != "" && !private {
+		n.events.OriginPaused(bare, err.Status, err.RetryAfter)
+	}
 	switch {
 	case t == nil || t.final:
 	case err.Wrong:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -53,12 +54,40 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	to, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok {
-		return io.Copy(struct{ io.Writer }{w}, r)
+	if !ok || !isFile(r) {
+		return io.Copy(&flushing{w: w}, r)
 	}
 	n, err := to.ReadFrom(r)
 	w.written += n
 	w.failed = w.failed || isClosed(err)
+	return n, err
+}
+
+// isFile reports whether a reader is a file, or the beginning of one, as sendfile takes it.
+func isFile(r io.Reader) bool {
+	if l, ok := r.(*io.LimitedReader); ok {
+		r = l.R
+	}
+	_, ok := r.(*os.File)
+	return ok
+}
+
+// flushEvery is how long bytes of a slow body may wait for more before they go out.
+const flushEvery = time.Second / 2
+
+// flushing writes to a client who is to see a slow body come, and the first byte at once.
+type flushing struct {
+	w    *response
+	last time.Time
+}
+
+// Write implements io.Writer.
+func (f *flushing) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if now := time.Now(); err == nil && now.Sub(f.last) > flushEvery {
+		f.last = now
+		_ = http.NewResponseController(f.w.ResponseWriter).Flush()
+	}
 	return n, err
 }
 
@@ -100,8 +129,7 @@ func (h *Handler) copy(w *response, r *request, body *fetcher.Body) {
 		_, err = direct.WriteTo(w)
 	} else {
 		buf := h.buffers.Get().(*[]byte)
-		// The plain Writer keeps io.CopyBuffer from ReadFrom, whose buffer would be its own.
-		_, err = io.CopyBuffer(struct{ io.Writer }{w}, watched{io.LimitReader(body, body.Length), r.watch, h.config.StallTimeout.Duration()}, *buf)
+		_, err = io.CopyBuffer(&flushing{w: w}, watched{io.LimitReader(body, body.Length), r.watch, h.config.StallTimeout.Duration()}, *buf)
 		h.buffers.Put(buf)
 	}
 	if err == nil && w.written < body.Length {

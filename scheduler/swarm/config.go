@@ -23,6 +23,7 @@ type Config struct {
 	ReliefRun       int           // pieces that a peer whose readers starve may read from the origin at once
 	ReliefShare     int           // all such peers of a task read at most one piece of so many
 	ReliefAfter     time.Duration // nobody does so while the puller has had less time than this
+	ReliefStart     time.Duration // the same before the origin's first byte, and for contents of one piece
 	ReliefLife      time.Duration // after that one that says nothing has given up
 	Avoid           time.Duration // a neighbour that a peer reported lost is not given to it again for so long
 	Condemn         time.Duration // a host that sent wrong bytes is kept out of the task for so long
@@ -47,6 +48,7 @@ func Default() Config {
 		ReliefRun:       4,
 		ReliefShare:     8,
 		ReliefAfter:     time.Second,
+		ReliefStart:     5 * time.Second,
 		ReliefLife:      10 * time.Second,
 		Avoid:           10 * time.Second,
 		Condemn:         10 * time.Minute,
@@ -86,6 +88,7 @@ func (c Config) Validate() error {
 		{"failure memory", c.FailureMemory, 100 * time.Millisecond, time.Hour},
 		{"max retry after", c.MaxRetryAfter, 0, 24 * time.Hour},
 		{"relief after", c.ReliefAfter, 0, time.Hour},
+		{"relief start", c.ReliefStart, 0, time.Hour},
 		{"relief life", c.ReliefLife, time.Second, time.Hour},
 		{"avoid", c.Avoid, 0, time.Hour},
 		{"condemn", c.Condemn, 0, 24 * time.Hour},

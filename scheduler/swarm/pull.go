@@ -57,17 +57,31 @@ func (c *Core) ensurePull(t *task) {
 		warm = t.warm
 	}
 	if c.now.Before(warm) {
-		t.held = true
-		c.watch(t)
-		if warm.Before(c.sweepAt) {
-			c.sweepAt = warm
-		}
+		c.hold(t, warm)
 		return
 	}
-	for _, o := range t.origins {
+	var soon time.Time
+	for i := range t.origins {
+		o := &t.origins[i]
+		if until, is := c.paused(o); is && !o.failed(c.now) {
+			soon = until
+			continue
+		}
 		if !o.failed(c.now) && c.pullFrom(t, o.name, 0, nil) {
 			return
 		}
+	}
+	if !soon.IsZero() {
+		c.hold(t, soon)
+	}
+}
+
+// hold has a pull wait until a time.
+func (c *Core) hold(t *task, until time.Time) {
+	t.held = true
+	c.watch(t)
+	if until.Before(c.sweepAt) {
+		c.sweepAt = until
 	}
 }
 
@@ -204,14 +218,22 @@ func (c *Core) refuse(t *task, name p2p.Origin, why p2p.OriginError) {
 	for i := range t.origins {
 		if o := &t.origins[i]; o.name == name {
 			o.err = why
+			o.err.Origin = name
 			o.until = c.now.Add(max(c.cfg.FailureMemory, min(why.RetryAfter, c.cfg.MaxRetryAfter)))
 		}
 	}
+	c.slowDown(name, why)
 	c.watch(t)
 	c.ensurePull(t)
-	if t.pull != nil {
+	if t.pull != nil || t.held {
 		return
 	}
+	why.Origin = name
+	c.tellFailed(t, why)
+}
+
+// tellFailed tells all who want a task that nobody can give it now.
+func (c *Core) tellFailed(t *task, why p2p.OriginError) {
 	for _, g := range t.groups {
 		for _, p := range g.peers {
 			if p.state == wanting {

@@ -61,7 +61,7 @@ func (e Starved) apply(c *Core) {
 	}
 	t := p.task
 	c.ensurePull(t)
-	if t.held || t.pull != nil && (t.pull.puller == p || c.now.Before(t.pull.since.Add(c.cfg.ReliefAfter))) {
+	if t.held || t.pull != nil && (t.pull.puller == p || c.now.Before(t.pull.since.Add(c.grace(t)))) {
 		return
 	}
 	if t.relief == nil {
@@ -86,6 +86,15 @@ func (e Starved) apply(c *Core) {
 	})
 }
 
+// grace is how long a puller is trusted to get on by itself. It sees to an origin that
+// does not begin to answer, and one piece is there whole or not at all.
+func (c *Core) grace(t *task) time.Duration {
+	if t.pull.started && t.size >= 0 && p2p.GeometryFor(t.size).Pieces() > 1 {
+		return c.cfg.ReliefAfter
+	}
+	return max(c.cfg.ReliefAfter, c.cfg.ReliefStart)
+}
+
 // cry takes note of a starving host, and forgets those that have been silent for so long.
 func (r *relief) cry(id p2p.HostID, now time.Time, memory time.Duration) {
 	r.starving = slices.DeleteFunc(r.starving, func(s cry) bool { return s.host == id || now.Sub(s.at) > memory })
@@ -98,10 +107,12 @@ func (r *relief) cry(id p2p.HostID, now time.Time, memory time.Duration) {
 // reliefOrigin returns the origin that the task is read from, or can be.
 func (c *Core) reliefOrigin(t *task) (p2p.Origin, bool) {
 	if t.pull != nil {
-		return t.pull.origin, true
+		_, paused := c.paused(&origin{name: t.pull.origin})
+		return t.pull.origin, !paused
 	}
-	for _, o := range t.origins {
-		if !o.failed(c.now) {
+	for i := range t.origins {
+		o := &t.origins[i]
+		if _, paused := c.paused(o); !paused && !o.failed(c.now) {
 			return o.name, true
 		}
 	}

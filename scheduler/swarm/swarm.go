@@ -24,6 +24,8 @@ type Core struct {
 	racks map[string]*rack
 	seeds []*host // live hosts that are seeds, by ID
 
+	pauses map[string]pause // by server
+
 	created uint64    // tasks ever made; gives each its sequence number
 	epoch   uint32    // of the last walk over a mesh
 	peers   int       // over all tasks
@@ -43,11 +45,12 @@ const sweepEvery = time.Second
 // New returns an empty core. The configuration must be valid.
 func New(cfg Config, rng *rand.Rand) *Core {
 	return &Core{
-		cfg:   cfg,
-		rng:   rng,
-		hosts: make(map[p2p.HostID]*host),
-		tasks: make(map[p2p.TaskID]*task),
-		racks: make(map[string]*rack),
+		cfg:    cfg,
+		rng:    rng,
+		hosts:  make(map[p2p.HostID]*host),
+		tasks:  make(map[p2p.TaskID]*task),
+		racks:  make(map[string]*rack),
+		pauses: make(map[string]pause),
 	}
 }
 

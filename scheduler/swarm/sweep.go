@@ -35,6 +35,9 @@ func (c *Core) look(t *task) {
 	}
 	if t.held {
 		c.ensurePull(t)
+		if why, failed := c.refusal(t); failed {
+			c.tellFailed(t, why)
+		}
 	}
 	if p := t.pull; p != nil && !p.started && !c.now.Before(p.since.Add(c.cfg.PullStart)) {
 		silent := p.puller
