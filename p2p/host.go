@@ -55,6 +55,13 @@ func (o Origin) String() string {
 	return string(o)
 }
 
+// Immutable reports whether what is there can never be another content: its name is a
+// registry's and ends in a digest.
+func (o Origin) Immutable() bool {
+	bare, _ := o.Bare()
+	return strings.HasPrefix(string(bare), "oci://") && strings.Contains(string(bare), "/sha256:")
+}
+
 // Class is the urgency of a read.
 type Class uint8
 

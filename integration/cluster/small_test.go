@@ -30,7 +30,7 @@ func TestManySmall(t *testing.T) {
 		contents[i] = c.Put("app", size+i) // other sizes are other bytes
 	}
 	// All hosts share this process's files: what is done rests soon.
-	opt := Options{Config: func(c *node.Config) { c.IdleAfter = 4 * time.Second }}
+	opt := Options{Config: func(c *node.Config) { c.IdleAfter = time.Second }}
 	c.Start(pki.Seed, "seed", opt)
 	crowd := make([]*Node, nodes)
 	for i := range crowd {

@@ -9,7 +9,7 @@ import (
 )
 
 // origin is where the joiners of a scenario say the task can be read.
-const origin = p2p.Origin("http://origin.test/task")
+const origin = p2p.Origin("oci://origin.test/task/blobs/sha256:0")
 
 // control is the scheduler: the real core, and the messages to and from it.
 type control struct {
@@ -80,6 +80,7 @@ func (s *Sim) effect(n *node, m any) {
 			delete(s.origins, n.id)
 			return
 		}
+		n.share = m.Stripe
 		s.pull(n)
 	case swarm.TaskFailed:
 		s.failures++

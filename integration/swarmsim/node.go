@@ -38,6 +38,7 @@ type node struct {
 	flushing  bool
 	flushed   time.Duration // when haves left last
 	pollAt    time.Duration // when the next timer is due; 0 = none
+	share     p2p.Stripe    // of the origin, for a puller
 	readPiece p2p.Piece     // where the in-order consumer is
 
 	started, done time.Duration // done is 0 while incomplete

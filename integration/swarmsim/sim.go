@@ -395,7 +395,9 @@ func (s *Sim) pull(n *node) {
 	for _, l := range n.links {
 		s.tellBitmap(n, l.node)
 	}
-	s.send(swarm.PullStarted{Task: s.task, Host: n.host.ID, Size: s.geometry.Size})
+	if !n.share.Helper {
+		s.send(swarm.PullStarted{Task: s.task, Host: n.host.ID, Size: s.geometry.Size})
+	}
 	s.origins[n.id] = -1
 	s.nextFromOrigin(n)
 }
@@ -403,7 +405,7 @@ func (s *Sim) pull(n *node) {
 // nextFromOrigin begins to read the next missing piece that no neighbour holds.
 func (s *Sim) nextFromOrigin(n *node) {
 	p, ok := n.have.NextMissing(0)
-	for ok && slices.ContainsFunc(n.links, func(l *neighbour) bool { return l.set.Has(p) && l.node.alive }) {
+	for ok && !n.share.Has(s.geometry.Offset(p)) || ok && slices.ContainsFunc(n.links, func(l *neighbour) bool { return l.set.Has(p) && l.node.alive }) {
 		p, ok = n.have.NextMissing(p + 1)
 	}
 	if !ok {

@@ -36,6 +36,8 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 		}
 	} else if p.part != nil {
 		length = int64(p.part.end-p.part.first) * p2p.MaxPreferredPieceLength
+	} else {
+		length = p.first
 	}
 	body, err := p.ask(off, length)
 	if err != nil {
@@ -49,6 +51,11 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 		end = p2p.Piece(t.geometry.Pieces())
 		if p.part != nil {
 			end = min(end, p.part.end)
+		} else if length >= 0 {
+			end = min(end, p2p.Piece(length/t.geometry.PieceLength)+1) // one too many where the content is longer
+			if t.geometry.Offset(end-1)+t.geometry.Length(end-1) > length {
+				end--
+			}
 		}
 	}
 	defer func() {
@@ -87,9 +94,10 @@ func (p *puller) started(size int64) error {
 		return err
 	}
 	p.readLocked()
-	if p.part == nil {
+	switch {
+	case p.part == nil && !p.share.Helper:
 		n.tracker.PullStarted(t.id, size)
-	} else if !p.part.known {
+	case p.part != nil && !p.part.known:
 		p.part.beginLocked(t)
 	}
 	return nil
@@ -212,12 +220,23 @@ func (s *sum) next(off int64) (io.Writer, func()) {
 // whole returns the digest of the content, of which what was not read in order is
 // read from the store.
 func (s *sum) whole(h store.Task, size int64) (digest.Digest, error) {
-	rest := io.NewSectionReader(h, s.done, size-s.done)
-	if _, err := io.Copy(s.hash, rest); err != nil {
-		return "", fmt.Errorf("read back to verify: %w", err)
+	if err := s.upTo(h, size); err != nil {
+		return "", err
 	}
-	s.done = size
 	return digest.NewDigest(digest.SHA256, s.hash), nil
+}
+
+// upTo hashes what is not hashed yet of the bytes before to, all of which are stored.
+func (s *sum) upTo(h store.Task, to int64) error {
+	if to <= s.done {
+		return nil
+	}
+	n, err := io.Copy(s.hash, io.NewSectionReader(h, s.done, to-s.done))
+	s.done += n
+	if err != nil {
+		return fmt.Errorf("read back to verify: %w", err)
+	}
+	return nil
 }
 
 type countingWriter struct {

@@ -21,8 +21,12 @@ type puller struct {
 	cancel context.CancelFunc
 	sum    sum // of the content, as far as it was read in order
 	batch  batch
-	stalls int   // of the origin so far
-	part   *part // the only pieces to read; nil = all that the swarm lacks
+	stalls int        // of the origin so far
+	part   *part      // the only pieces to read; nil = all that the swarm lacks
+	share  p2p.Stripe // of the content, which others read too; guarded by Node.mu
+	held   int        // pieces when the last one came that this puller waits for
+	heldAt time.Time
+	first  int64 // bytes to ask for while the size is not known; -1 = all
 
 	key     p2p.Secret   // the Authorization shown to the origin; "" = none
 	refused []p2p.Secret // by the origin
@@ -31,8 +35,8 @@ type puller struct {
 }
 
 // Pull is the scheduler's word to read from the origin what the swarm lacks of a
-// task, or to stop doing so. The token is an acting seed's right to sign.
-func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, stop bool) {
+// task, a share of it, or to stop doing so. The token is an acting seed's right to sign.
+func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, share p2p.Stripe, stop bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -51,6 +55,7 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 		n.tracker.PullDone(id)
 		return
 	case t.puller != nil:
+		t.puller.reshareLocked(share)
 		return
 	}
 	signer, err := n.security.Signer(token)
@@ -60,7 +65,7 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 	}
 	t.origin, t.joined = origin, true
 	n.wantAllLocked(t)
-	p := &puller{n: n, t: t, signer: signer, sum: newSum()}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum(), share: share}
 	p.origin, p.lent = origin.Bare()
 	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	t.puller = p
@@ -81,7 +86,16 @@ var errWrongContent = errors.New("served bytes that do not have the digest asked
 func (p *puller) run() {
 	defer p.cancel()
 	err := p.read()
+	for err == nil && !p.t.full(p.n) {
+		if p.leave() {
+			return
+		}
+		err = p.read()
+	}
 	if err == nil {
+		if p.leave() {
+			return
+		}
 		err = p.finish()
 	}
 	p.report(err)
@@ -116,6 +130,9 @@ func (p *puller) report(err error) {
 func (p *puller) read() error {
 	tries := 0
 	for {
+		if err := p.sumUp(); err != nil {
+			return err
+		}
 		first, end, state, changed := p.gap()
 		switch state {
 		case gapNone:
@@ -188,6 +205,9 @@ func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan str
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if t.geometry.IsZero() {
+		if p.first = -1; !p.share.Whole() {
+			p.first = p.share.Run
+		}
 		return 0, 0, gapHere, nil
 	}
 	if t.have.Full() {
@@ -197,17 +217,18 @@ func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan str
 		first, end, state = p.part.gapLocked(t)
 		return first, end, state, nil
 	}
-	pieces := p2p.Piece(t.geometry.Pieces())
-	first, ok := t.have.NextMissing(0)
-	for ok && t.elsewhere(first) {
-		first, ok = t.have.NextMissing(first + 1)
+	first, end, ok := p.gapLocked()
+	switch {
+	case ok:
+		p.heldAt = time.Time{}
+		return first, end, gapHere, nil
+	case p.share.Helper:
+		return 0, 0, gapNone, nil
 	}
-	if !ok {
-		return 0, 0, gapElsewhere, t.changed
+	if first, end, ok = p.stealLocked(time.Now()); ok {
+		return first, end, gapHere, nil
 	}
-	for end = first + 1; end < pieces && !t.have.Has(end) && !t.elsewhere(end); end++ {
-	}
-	return first, end, gapHere, nil
+	return 0, 0, gapElsewhere, t.changed
 }
 
 // elsewhere reports whether a neighbour holds a piece.

@@ -13,7 +13,7 @@ type fromScheduler struct{ *Node }
 func (f fromScheduler) Connected(up bool) { f.SchedulerState(up) }
 
 func (f fromScheduler) Pull(p tracker.Pull) {
-	f.Node.Pull(p.Task, p.Origin, p.Size, p.Token, p.Stop)
+	f.Node.Pull(p.Task, p.Origin, p.Size, p.Token, p.Stripe, p.Stop)
 }
 
 func (f fromScheduler) Relief(r tracker.Relief) {

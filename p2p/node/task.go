@@ -270,7 +270,7 @@ func (n *Node) Holdings() []p2p.Holding {
 			size = t.geometry.Size
 		}
 		held = append(held, p2p.Holding{Task: id, Size: size, Complete: t.complete,
-			Active: t.joined && !t.complete, Pulling: t.puller != nil, Origin: t.origin})
+			Active: t.joined && !t.complete, Pulling: t.puller != nil && !t.puller.share.Helper, Origin: t.origin})
 	}
 	return held
 }

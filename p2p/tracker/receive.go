@@ -40,9 +40,14 @@ func deliver(r *schedulerv1.ConnectResponse, h Handler) error {
 		if err != nil {
 			return fmt.Errorf("pull: %w", err)
 		}
+		s := m.Pull.GetStripe()
+		stripe := p2p.Stripe{Run: s.GetRun(), Of: int(s.GetOf()), Mine: s.GetMine(), Helper: s.GetHelper()}
+		if err := stripe.Validate(); err != nil {
+			return fmt.Errorf("pull: %w", err)
+		}
 		h.Pull(Pull{
 			Task: task, Origin: p2p.Origin(m.Pull.GetOrigin()), Size: m.Pull.GetSize(),
-			Token: m.Pull.GetToken(), Stop: m.Pull.GetStop(),
+			Token: m.Pull.GetToken(), Stop: m.Pull.GetStop(), Stripe: stripe,
 		})
 	case *schedulerv1.ConnectResponse_Relief:
 		return deliverRelief(m.Relief, h)

@@ -86,6 +86,7 @@ type Pull struct {
 	Size   int64  // bytes; -1 = not known
 	Token  []byte // an encoded trust.Token; empty for a seed
 	Stop   bool   // somebody else reads it
+	Stripe p2p.Stripe
 }
 
 // Relief is the scheduler's leave to read a run of pieces from the origin.

@@ -15,6 +15,9 @@ func (s *Server) response(now time.Time, e swarm.Effect) *schedulerv1.ConnectRes
 		return &schedulerv1.ConnectResponse{Message: &schedulerv1.ConnectResponse_Neighbours{Neighbours: neighbours(m)}}
 	case swarm.Pull:
 		pull := &schedulerv1.Pull{Task: m.Task.String(), Origin: string(m.Origin), Size: m.Size, Stop: m.Stop}
+		if s := m.Stripe; s != (p2p.Stripe{}) {
+			pull.Stripe = &schedulerv1.Stripe{Run: s.Run, Of: uint32(s.Of), Mine: s.Mine, Helper: s.Helper}
+		}
 		if m.Token {
 			pull.Token = s.token(now, m.Task, e.To)
 		}

@@ -75,6 +75,13 @@ func (c *Core) checkTask(t *task) (peers int, err error) {
 	if t.pull != nil && (t.pull.puller.gone() || !t.pull.puller.takes()) {
 		return 0, fmt.Errorf("puller %s is gone or does not take the task", t.pull.puller.host.ID)
 	}
+	if t.pull != nil {
+		for i, p := range t.pull.stripes {
+			if p.gone() || p.task != t {
+				return 0, fmt.Errorf("stripe %d is read by %s, which is gone", i, p.host.ID)
+			}
+		}
+	}
 	return peers + len(t.parts), nil
 }
 

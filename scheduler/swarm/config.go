@@ -3,6 +3,8 @@ package swarm
 import (
 	"fmt"
 	"time"
+
+	"github.com/darter-p2p/darter/p2p"
 )
 
 // Config sets how meshes are built and how long things are remembered.
@@ -20,6 +22,7 @@ type Config struct {
 	PullStart       time.Duration // without the origin's first byte after so long, the next host tries
 	FailureMemory   time.Duration // an origin's refusal answers later joins for so long, or for the origin's own Retry-After
 	MaxRetryAfter   time.Duration // the longest Retry-After that is obeyed
+	StripeRun       int64         // bytes that a seed reads in a row where several share a content; 0 = they do not
 	ReliefRun       int           // pieces that a peer whose readers starve may read from the origin at once
 	ReliefShare     int           // all such peers of a task read at most one piece of so many
 	ReliefAfter     time.Duration // nobody does so while the puller has had less time than this
@@ -45,6 +48,7 @@ func Default() Config {
 		PullStart:       30 * time.Second,
 		FailureMemory:   5 * time.Second,
 		MaxRetryAfter:   5 * time.Minute,
+		StripeRun:       8 << 20,
 		ReliefRun:       4,
 		ReliefShare:     8,
 		ReliefAfter:     time.Second,
@@ -75,6 +79,9 @@ func (c Config) Validate() error {
 		if v.n < v.min || v.n > v.max {
 			return fmt.Errorf("%s: %d is not within %d to %d", v.name, v.n, v.min, v.max)
 		}
+	}
+	if r := c.StripeRun; r != 0 && (r < p2p.MaxPreferredPieceLength || r&(r-1) != 0) {
+		return fmt.Errorf("stripe run: %d is no power of two from %d", r, int64(p2p.MaxPreferredPieceLength))
 	}
 	for _, v := range []struct {
 		name     string

@@ -31,6 +31,8 @@ type Pull struct {
 	Size   int64 // bytes; -1 = not known
 	Token  bool  // the host is no seed: it needs a signed token
 	Stop   bool  // somebody else reads it
+	// Stripe is the host's share. A Pull to a host that reads the task changes it.
+	Stripe p2p.Stripe
 }
 
 // TaskGeometry tells a host the size of a task.

@@ -15,6 +15,8 @@ type pull struct {
 	since   time.Time    // when the puller was told
 	tries   int          // pullers of this origin so far
 	tried   []p2p.HostID // hosts that failed with it, and the puller
+	of      int          // stripes; 0 = the puller reads all
+	stripes []*peer      // who reads each of them; nil = not decided yet
 }
 
 // origin is a place that a joiner named, and what it said when it refused.
@@ -67,7 +69,7 @@ func (c *Core) ensurePull(t *task) {
 			soon = until
 			continue
 		}
-		if !o.failed(c.now) && c.pullFrom(t, o.name, 0, nil) {
+		if !o.failed(c.now) && c.pullFrom(t, o.name, 0, nil, nil) {
 			return
 		}
 	}
@@ -86,8 +88,8 @@ func (c *Core) hold(t *task, until time.Time) {
 }
 
 // pullFrom tells the best host that did not try yet to read an origin, and reports
-// whether there is one.
-func (c *Core) pullFrom(t *task, from p2p.Origin, tries int, tried []p2p.HostID) bool {
+// whether there is one. It goes on with what was, nil = nothing.
+func (c *Core) pullFrom(t *task, from p2p.Origin, tries int, tried []p2p.HostID, was *pull) bool {
 	h := c.choosePuller(t, tried)
 	if h == nil {
 		return false
@@ -98,7 +100,8 @@ func (c *Core) pullFrom(t *task, from p2p.Origin, tries int, tried []p2p.HostID)
 	}
 	p := c.addPeer(t, h, s)
 	c.startPull(t, &pull{puller: p, origin: from, since: c.now, tries: tries + 1, tried: append(tried, h.ID)})
-	c.emit(h, Pull{Task: t.id, Origin: from, Size: t.size, Token: !h.Seed})
+	c.share(t, t.pull, was)
+	c.emit(h, Pull{Task: t.id, Origin: from, Size: t.size, Token: !h.Seed, Stripe: c.stripeOf(t.pull, p)})
 	p.knows = t.size >= 0
 	c.widen(p)
 	c.gatherWide(p)
@@ -199,7 +202,7 @@ func (c *Core) pullLost(t *task, why p2p.OriginError) {
 	if t.count[wanting] == 0 || t.count[complete] > 0 {
 		return
 	}
-	if p.tries < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tries, p.tried) {
+	if p.tries < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tries, p.tried, p) {
 		return
 	}
 	c.refuse(t, p.origin, why)
@@ -273,6 +276,7 @@ func (e PullStarted) apply(c *Core) {
 	if e.Size >= 0 {
 		p.knows = true
 		c.learnSize(t, e.Size, witnessed)
+		c.shareOut(t)
 	}
 }
 
@@ -283,10 +287,14 @@ func (c *Core) stopPull(p *peer) {
 
 func (e PullFailed) apply(c *Core) {
 	p := c.find(e.Task, e.Host)
-	if p == nil || p.task.pull == nil || p.task.pull.puller != p {
+	if p == nil || p.task.pull == nil {
 		return
 	}
 	t := p.task
+	if t.pull.puller != p {
+		c.inherit(t, p)
+		return
+	}
 	started := t.pull.started
 	e.Error.Puller = e.Host
 	if final(e.Error) {

@@ -78,9 +78,12 @@ func (g *historian) host(i int) p2p.Host {
 
 func (g *historian) id() p2p.HostID { return hostOf(g.r.IntN(g.hosts)) }
 
+// size is that of a task, as somebody says it: not known, small, or worth sharing.
+func (g *historian) size() int64 { return []int64{-1, 1, 20 << 20}[g.r.IntN(3)] }
+
 func (g *historian) event(c *Core) Event {
 	id, task := g.id(), taskOf(fmt.Sprint(g.r.IntN(g.tasks)))
-	origin := p2p.Origin(fmt.Sprint("https://o", g.r.IntN(2)))
+	origin := p2p.Origin(fmt.Sprintf("oci://o%d/app/blobs/sha256:0", g.r.IntN(2)))
 	if g.r.IntN(8) == 0 {
 		origin = ""
 	}
@@ -90,7 +93,7 @@ func (g *historian) event(c *Core) Event {
 	}
 	switch g.r.IntN(25) {
 	case 0, 1, 2, 3, 4, 5:
-		return Join{task, id, origin, int64(g.r.IntN(3)) - 1}
+		return Join{task, id, origin, g.size()}
 	case 6, 7, 8:
 		return Done{task, id}
 	case 9:
@@ -106,7 +109,7 @@ func (g *historian) event(c *Core) Event {
 	case 14, 15:
 		return g.lost(c, task, id)
 	case 16:
-		return PullStarted{task, puller, int64(g.r.IntN(3)) - 1}
+		return PullStarted{task, puller, g.size()}
 	case 17:
 		status := []int{0, 404, 429, 503, 200}[g.r.IntN(5)]
 		return PullFailed{task, puller, p2p.OriginError{Status: status, RetryAfter: time.Duration(g.r.IntN(2)) * time.Second}}
@@ -118,7 +121,7 @@ func (g *historian) event(c *Core) Event {
 		a := Announce{Host: id, Last: g.r.IntN(2) == 0}
 		for range g.r.IntN(3) {
 			a.Holdings = append(a.Holdings, p2p.Holding{
-				Task: taskOf(fmt.Sprint(g.r.IntN(g.tasks))), Size: int64(g.r.IntN(3)) - 1, Origin: origin,
+				Task: taskOf(fmt.Sprint(g.r.IntN(g.tasks))), Size: g.size(), Origin: origin,
 				Complete: g.r.IntN(3) == 0, Active: g.r.IntN(2) == 0, Pulling: g.r.IntN(4) == 0,
 			})
 		}

@@ -251,6 +251,12 @@ func (s *scene) show(e Effect) string {
 		if m.Token {
 			words = append(words, "token")
 		}
+		if s := m.Stripe; s != (p2p.Stripe{}) {
+			words = append(words, fmt.Sprintf("stripe=%0*b", s.Of, s.Mine))
+			if s.Helper {
+				words = append(words, "helper")
+			}
+		}
 		return text(m.Task, words...)
 	case Relief:
 		words := []string{"relief", string(m.Origin), fmt.Sprintf("%d+%d", m.First, m.Count)}

@@ -172,6 +172,7 @@ func (c *Core) removePeer(p *peer) {
 	if t.pull != nil && t.pull.puller == p {
 		c.pullLost(t, p2p.OriginError{Puller: p.host.ID, Message: "the host that read it is gone"})
 	}
+	c.inherit(t, p)
 	c.ensurePull(t)
 	c.forget(t)
 }

@@ -1831,9 +1831,10 @@ type Pull struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	Origin        string                 `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
-	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`  // -1 = not known
-	Token         []byte                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"` // "" for a seed
-	Stop          bool                   `protobuf:"varint,5,opt,name=stop,proto3" json:"stop,omitempty"`  // somebody else has taken over: stop reading
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`    // -1 = not known
+	Token         []byte                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`   // "" for a seed
+	Stop          bool                   `protobuf:"varint,5,opt,name=stop,proto3" json:"stop,omitempty"`    // somebody else has taken over: stop reading
+	Stripe        *Stripe                `protobuf:"bytes,6,opt,name=stripe,proto3" json:"stripe,omitempty"` // the node's share; unset = the whole. A Pull to a node that reads the task changes it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1903,6 +1904,83 @@ func (x *Pull) GetStop() bool {
 	return false
 }
 
+func (x *Pull) GetStripe() *Stripe {
+	if x != nil {
+		return x.Stripe
+	}
+	return nil
+}
+
+// Stripe is a share of a content that several nodes read: of each row of as many runs as
+// there are stripes, the runs whose bit is set.
+type Stripe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           int64                  `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`       // bytes
+	Of            uint32                 `protobuf:"varint,2,opt,name=of,proto3" json:"of,omitempty"`         // stripes
+	Mine          uint64                 `protobuf:"varint,3,opt,name=mine,proto3" json:"mine,omitempty"`     // bit i = run i of each row
+	Helper        bool                   `protobuf:"varint,4,opt,name=helper,proto3" json:"helper,omitempty"` // another node reads the rest and vouches for the whole
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stripe) Reset() {
+	*x = Stripe{}
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stripe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stripe) ProtoMessage() {}
+
+func (x *Stripe) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stripe.ProtoReflect.Descriptor instead.
+func (*Stripe) Descriptor() ([]byte, []int) {
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Stripe) GetRun() int64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Stripe) GetOf() uint32 {
+	if x != nil {
+		return x.Of
+	}
+	return 0
+}
+
+func (x *Stripe) GetMine() uint64 {
+	if x != nil {
+		return x.Mine
+	}
+	return 0
+}
+
+func (x *Stripe) GetHelper() bool {
+	if x != nil {
+		return x.Helper
+	}
+	return false
+}
+
 // Relief answers Starved: the node may read a run of pieces from the origin, beside
 // whoever reads the task. It ends early where a neighbour comes to hold them.
 type Relief struct {
@@ -1919,7 +1997,7 @@ type Relief struct {
 
 func (x *Relief) Reset() {
 	*x = Relief{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2009,7 @@ func (x *Relief) String() string {
 func (*Relief) ProtoMessage() {}
 
 func (x *Relief) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[27]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2022,7 @@ func (x *Relief) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relief.ProtoReflect.Descriptor instead.
 func (*Relief) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{27}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Relief) GetTask() string {
@@ -2000,7 +2078,7 @@ type TaskGeometry struct {
 
 func (x *TaskGeometry) Reset() {
 	*x = TaskGeometry{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2090,7 @@ func (x *TaskGeometry) String() string {
 func (*TaskGeometry) ProtoMessage() {}
 
 func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[28]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2103,7 @@ func (x *TaskGeometry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskGeometry.ProtoReflect.Descriptor instead.
 func (*TaskGeometry) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{28}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TaskGeometry) GetTask() string {
@@ -2053,7 +2131,7 @@ type TaskFailed struct {
 
 func (x *TaskFailed) Reset() {
 	*x = TaskFailed{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2143,7 @@ func (x *TaskFailed) String() string {
 func (*TaskFailed) ProtoMessage() {}
 
 func (x *TaskFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[29]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2156,7 @@ func (x *TaskFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFailed.ProtoReflect.Descriptor instead.
 func (*TaskFailed) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{29}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TaskFailed) GetTask() string {
@@ -2110,7 +2188,7 @@ type OriginError struct {
 
 func (x *OriginError) Reset() {
 	*x = OriginError{}
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2200,7 @@ func (x *OriginError) String() string {
 func (*OriginError) ProtoMessage() {}
 
 func (x *OriginError) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_v1_scheduler_proto_msgTypes[30]
+	mi := &file_scheduler_v1_scheduler_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2213,7 @@ func (x *OriginError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginError.ProtoReflect.Descriptor instead.
 func (*OriginError) Descriptor() ([]byte, []int) {
-	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{30}
+	return file_scheduler_v1_scheduler_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OriginError) GetStatus() int32 {
@@ -2303,13 +2381,19 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x12\n" +
 	"\x04rack\x18\x04 \x01(\tR\x04rack\x12\x12\n" +
-	"\x04seed\x18\x05 \x01(\bR\x04seed\"p\n" +
+	"\x04seed\x18\x05 \x01(\bR\x04seed\"\xa5\x01\n" +
 	"\x04Pull\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05token\x18\x04 \x01(\fR\x05token\x12\x12\n" +
-	"\x04stop\x18\x05 \x01(\bR\x04stop\"\x8a\x01\n" +
+	"\x04stop\x18\x05 \x01(\bR\x04stop\x123\n" +
+	"\x06stripe\x18\x06 \x01(\v2\x1b.darter.scheduler.v1.StripeR\x06stripe\"V\n" +
+	"\x06Stripe\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x03R\x03run\x12\x0e\n" +
+	"\x02of\x18\x02 \x01(\rR\x02of\x12\x12\n" +
+	"\x04mine\x18\x03 \x01(\x04R\x04mine\x12\x16\n" +
+	"\x06helper\x18\x04 \x01(\bR\x06helper\"\x8a\x01\n" +
 	"\x06Relief\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
@@ -2348,7 +2432,7 @@ func file_scheduler_v1_scheduler_proto_rawDescGZIP() []byte {
 	return file_scheduler_v1_scheduler_proto_rawDescData
 }
 
-var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_scheduler_v1_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_scheduler_v1_scheduler_proto_goTypes = []any{
 	(*Tag)(nil),              // 0: darter.scheduler.v1.Tag
 	(*TellTagsRequest)(nil),  // 1: darter.scheduler.v1.TellTagsRequest
@@ -2377,10 +2461,11 @@ var file_scheduler_v1_scheduler_proto_goTypes = []any{
 	(*Neighbours)(nil),       // 24: darter.scheduler.v1.Neighbours
 	(*Peer)(nil),             // 25: darter.scheduler.v1.Peer
 	(*Pull)(nil),             // 26: darter.scheduler.v1.Pull
-	(*Relief)(nil),           // 27: darter.scheduler.v1.Relief
-	(*TaskGeometry)(nil),     // 28: darter.scheduler.v1.TaskGeometry
-	(*TaskFailed)(nil),       // 29: darter.scheduler.v1.TaskFailed
-	(*OriginError)(nil),      // 30: darter.scheduler.v1.OriginError
+	(*Stripe)(nil),           // 27: darter.scheduler.v1.Stripe
+	(*Relief)(nil),           // 28: darter.scheduler.v1.Relief
+	(*TaskGeometry)(nil),     // 29: darter.scheduler.v1.TaskGeometry
+	(*TaskFailed)(nil),       // 30: darter.scheduler.v1.TaskFailed
+	(*OriginError)(nil),      // 31: darter.scheduler.v1.OriginError
 }
 var file_scheduler_v1_scheduler_proto_depIdxs = []int32{
 	0,  // 0: darter.scheduler.v1.TellTagsRequest.tags:type_name -> darter.scheduler.v1.Tag
@@ -2402,25 +2487,26 @@ var file_scheduler_v1_scheduler_proto_depIdxs = []int32{
 	23, // 16: darter.scheduler.v1.ConnectResponse.welcome:type_name -> darter.scheduler.v1.Welcome
 	24, // 17: darter.scheduler.v1.ConnectResponse.neighbours:type_name -> darter.scheduler.v1.Neighbours
 	26, // 18: darter.scheduler.v1.ConnectResponse.pull:type_name -> darter.scheduler.v1.Pull
-	29, // 19: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
-	28, // 20: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
-	27, // 21: darter.scheduler.v1.ConnectResponse.relief:type_name -> darter.scheduler.v1.Relief
+	30, // 19: darter.scheduler.v1.ConnectResponse.task_failed:type_name -> darter.scheduler.v1.TaskFailed
+	29, // 20: darter.scheduler.v1.ConnectResponse.task_geometry:type_name -> darter.scheduler.v1.TaskGeometry
+	28, // 21: darter.scheduler.v1.ConnectResponse.relief:type_name -> darter.scheduler.v1.Relief
 	10, // 22: darter.scheduler.v1.Announce.holdings:type_name -> darter.scheduler.v1.Holding
-	30, // 23: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
+	31, // 23: darter.scheduler.v1.PullFailed.error:type_name -> darter.scheduler.v1.OriginError
 	22, // 24: darter.scheduler.v1.Heartbeat.parents:type_name -> darter.scheduler.v1.ParentSummary
 	25, // 25: darter.scheduler.v1.Neighbours.add:type_name -> darter.scheduler.v1.Peer
-	30, // 26: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
-	6,  // 27: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
-	1,  // 28: darter.scheduler.v1.SchedulerService.TellTags:input_type -> darter.scheduler.v1.TellTagsRequest
-	3,  // 29: darter.scheduler.v1.SchedulerService.FindTag:input_type -> darter.scheduler.v1.FindTagRequest
-	7,  // 30: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
-	2,  // 31: darter.scheduler.v1.SchedulerService.TellTags:output_type -> darter.scheduler.v1.TellTagsResponse
-	4,  // 32: darter.scheduler.v1.SchedulerService.FindTag:output_type -> darter.scheduler.v1.FindTagResponse
-	30, // [30:33] is the sub-list for method output_type
-	27, // [27:30] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	27, // 26: darter.scheduler.v1.Pull.stripe:type_name -> darter.scheduler.v1.Stripe
+	31, // 27: darter.scheduler.v1.TaskFailed.error:type_name -> darter.scheduler.v1.OriginError
+	6,  // 28: darter.scheduler.v1.SchedulerService.Connect:input_type -> darter.scheduler.v1.ConnectRequest
+	1,  // 29: darter.scheduler.v1.SchedulerService.TellTags:input_type -> darter.scheduler.v1.TellTagsRequest
+	3,  // 30: darter.scheduler.v1.SchedulerService.FindTag:input_type -> darter.scheduler.v1.FindTagRequest
+	7,  // 31: darter.scheduler.v1.SchedulerService.Connect:output_type -> darter.scheduler.v1.ConnectResponse
+	2,  // 32: darter.scheduler.v1.SchedulerService.TellTags:output_type -> darter.scheduler.v1.TellTagsResponse
+	4,  // 33: darter.scheduler.v1.SchedulerService.FindTag:output_type -> darter.scheduler.v1.FindTagResponse
+	31, // [31:34] is the sub-list for method output_type
+	28, // [28:31] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_scheduler_v1_scheduler_proto_init() }
@@ -2457,7 +2543,7 @@ func file_scheduler_v1_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_scheduler_v1_scheduler_proto_rawDesc), len(file_scheduler_v1_scheduler_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
