@@ -318,6 +318,9 @@ func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 		return Descriptor{}, err
 	}
 	d, serr := l.statShared(ctx, w)
+	if refuses(serr) {
+		return Descriptor{}, serr
+	}
 	if serr != nil {
 		return Descriptor{}, fmt.Errorf("%w; and the piece network: %w", err, serr)
 	}

@@ -177,6 +177,7 @@ type Options struct {
 	Events node.Events
 	Fetch  func(*fetcher.Config)
 	Access *access.Config
+	Store  func(*store.Config)
 	// Transport is how it reaches others; nil = TCP.
 	Transport exchange.Transport
 }
@@ -195,6 +196,9 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	sc := store.Default()
 	sc.Root, sc.Floor = filepath.Join(c.dir, name), 0
+	if o.Store != nil {
+		o.Store(&sc)
+	}
 	paced := budget.Source{Under: c.origins(name), Book: budget.New()}
 	o.Events.OriginPaused = paced.Book.Note
 	var err error
