@@ -102,7 +102,7 @@ func (s *Store) Rollback(ctx context.Context, version int64, author string, now 
 }
 
 // Revision returns numbers that change with what Watchers are told: the newest
-// configuration, and the latest change of clusters and schedulers.
+// configuration, and the latest change of clusters, active schedulers and applications.
 func (s *Store) Revision(ctx context.Context) (Revision, error) {
 	var r Revision
 	err := s.db.WithContext(ctx).Raw(`SELECT
@@ -110,7 +110,9 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 		(SELECT COALESCE(MAX(updated_at), 0) FROM clusters) AS clusters,
 		(SELECT COUNT(*) FROM clusters) AS cluster_count,
 		(SELECT COALESCE(MAX(updated_at), 0) FROM members WHERE role = 'scheduler') AS schedulers,
-		(SELECT COUNT(*) FROM members WHERE role = 'scheduler') AS scheduler_count`).Scan(&r).Error
+		(SELECT COUNT(*) FROM members WHERE role = 'scheduler' AND state = 'active') AS scheduler_count,
+		(SELECT COALESCE(MAX(updated_at), 0) FROM applications) AS applications,
+		(SELECT COUNT(*) FROM applications) AS application_count`).Scan(&r).Error
 	if err != nil {
 		return r, fmt.Errorf("get revision: %w", classify(err))
 	}
@@ -120,5 +122,5 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 // Revision is a state of the rows that members are told of. Two that are equal stand
 // for equal rows, unless rows changed twice within a millisecond.
 type Revision struct {
-	Configuration, Clusters, ClusterCount, Schedulers, SchedulerCount int64
+	Configuration, Clusters, ClusterCount, Schedulers, SchedulerCount, Applications, ApplicationCount int64
 }

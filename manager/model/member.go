@@ -38,11 +38,13 @@ type Member struct {
 	Hostname string `json:"hostname,omitempty"`
 	IP       string `json:"ip,omitempty"`
 	// Address is where others reach it, host:port: of a scheduler its gRPC, of a node its pieces.
-	Address  string `json:"address,omitempty"`
-	IDC      string `json:"idc,omitempty" gorm:"column:idc"`
-	Location string `json:"location,omitempty"`
-	Version  string `json:"version,omitempty"`
-	State    State  `json:"state"`
+	Address string `json:"address,omitempty"`
+	// JobAddress is where the manager reaches its job service, host:port; empty where it serves none.
+	JobAddress string `json:"job_address,omitempty"`
+	IDC        string `json:"idc,omitempty" gorm:"column:idc"`
+	Location   string `json:"location,omitempty"`
+	Version    string `json:"version,omitempty"`
+	State      State  `json:"state"`
 	// ConfigVersion is the newest configuration that the member says is in force.
 	ConfigVersion int64 `json:"config_version"`
 	SeenAt        Time  `json:"seen_at,omitzero"`
@@ -68,6 +70,11 @@ func (m *Member) Validate() error {
 	}
 	if m.Address != "" {
 		if err := checkAddress("address", m.Address); err != nil {
+			return err
+		}
+	}
+	if m.JobAddress != "" {
+		if err := checkAddress("job_address", m.JobAddress); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS members (
   hostname varchar(255) NOT NULL,
   ip varchar(64) NOT NULL,
   address varchar(255) NOT NULL,
+  job_address varchar(255) NOT NULL,
   idc varchar(255) NOT NULL,
   location {text} NOT NULL,
   version varchar(255) NOT NULL,

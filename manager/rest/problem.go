@@ -1,0 +1,102 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/darter-p2p/darter/manager/access"
+)
+
+// Problem is the body of an answer that is an error.
+type Problem struct {
+	Title  string `json:"title"`  // the status' words
+	Status int    `json:"status"` // the HTTP status
+	Detail string `json:"detail,omitempty"`
+}
+
+// fault is an error with a status of its own.
+type fault struct {
+	status int
+	detail string
+}
+
+func (f *fault) Error() string { return f.detail }
+
+// statusOf returns an error's status, and whether its words are for the caller.
+func statusOf(err error) (status int, told bool) {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return f.status, true
+	case errdefs.IsInvalidArgument(err), errdefs.IsOutOfRange(err):
+		return http.StatusBadRequest, true
+	case errdefs.IsUnauthorized(err):
+		return http.StatusUnauthorized, true
+	case errdefs.IsPermissionDenied(err):
+		return http.StatusForbidden, true
+	case errdefs.IsNotFound(err):
+		return http.StatusNotFound, true
+	case errdefs.IsAlreadyExists(err), errdefs.IsFailedPrecondition(err), errdefs.IsConflict(err):
+		return http.StatusConflict, true
+	case errdefs.IsResourceExhausted(err):
+		return http.StatusTooManyRequests, true
+	case errdefs.IsNotImplemented(err):
+		return http.StatusNotImplemented, true
+	case errdefs.IsUnavailable(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, false
+	}
+	return http.StatusInternalServerError, false
+}
+
+// problemOf returns what a caller is told of an error.
+func problemOf(err error) Problem {
+	status, told := statusOf(err)
+	p := Problem{Title: http.StatusText(status), Status: status}
+	if told {
+		p.Detail = words(err)
+	}
+	return p
+}
+
+// words are an error's, without those of its class at the end.
+func words(err error) string {
+	text := err.Error()
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if errors.Unwrap(e) == nil {
+			text = strings.TrimSuffix(text, ": "+e.Error())
+		}
+	}
+	return text
+}
+
+// retryAfter returns when a caller that was told "too many" may come back.
+func retryAfter(err error) time.Duration {
+	var many *access.TooMany
+	if errors.As(err, &many) {
+		return many.After
+	}
+	return 10 * time.Second
+}
+
+// writeProblem answers with a problem.
+func writeProblem(w http.ResponseWriter, p Problem, err error) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="darter"`)
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter(err).Seconds()))))
+	}
+	w.WriteHeader(p.Status)
+	body, _ := json.Marshal(p) // two strings and a number
+	w.Write(body)
+}
