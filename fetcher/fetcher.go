@@ -29,6 +29,11 @@ type Content struct {
 	Digest     digest.Digest // sha256
 	// Header holds the reader's own Authorization (never logged, never stored), Accept and User-Agent.
 	Header http.Header
+	// Urgent says that a program is blocked on these bytes, Background that nobody waits
+	// for them; without either a reader takes them one after another.
+	Urgent, Background bool
+	// Direct asks for the registry's own bytes, past the piece network.
+	Direct bool
 }
 
 // Range is a part of a content, in bytes. Length -1 means to the end. A negative

@@ -72,5 +72,11 @@ func (l *Local) urgency(w wish) (p2p.Class, time.Duration) {
 	if w.kept {
 		return p2p.Background, max(keepFirstByte, l.cfg.FirstByte.Duration())
 	}
+	switch {
+	case w.urgent:
+		return p2p.Urgent, l.cfg.FirstByte.Duration()
+	case w.background:
+		return p2p.Background, l.cfg.FirstByte.Duration()
+	}
 	return p2p.Window, l.cfg.FirstByte.Duration()
 }

@@ -154,8 +154,8 @@ func (l *Local) Open(ctx context.Context, c Content, r Range) (*Body, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header}
-	if c.Header.Get("Cookie") != "" { // nobody knows what it is good for
+	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, urgent: c.Urgent, background: c.Background}
+	if c.Direct || c.Header.Get("Cookie") != "" { // nobody knows what a cookie is good for
 		return l.direct(ctx, w, r)
 	}
 	body, err := l.granted(ctx, w, r)

@@ -29,6 +29,8 @@ type wish struct {
 	// kept says that the content is wanted in this node's store: from the piece network
 	// or not at all.
 	kept bool
+	// urgent and background are those of a Content.
+	urgent, background bool
 }
 
 // anonymous is the wish of a reader who shows no credential.

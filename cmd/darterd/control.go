@@ -31,6 +31,7 @@ func (d *daemon) control() http.Handler {
 		answer(w, http.StatusOK, found)
 	})
 	mux.Handle("GET "+darterdv1.ContentPath, content.Handler{Opener: d.fetcher})
+	mux.Handle("GET "+darterdv1.BlobPath, d.blobs)
 	return mux
 }
 

@@ -39,6 +39,7 @@ import (
 	"github.com/darter-p2p/darter/plugin/mirror"
 	"github.com/darter-p2p/darter/plugin/proxy"
 	"github.com/darter-p2p/darter/plugin/rafs/client"
+	"github.com/darter-p2p/darter/plugin/rafs/door"
 	"github.com/darter-p2p/darter/plugin/snapshot"
 )
 
@@ -64,6 +65,7 @@ type daemon struct {
 	policy   *upstream.Policy
 	proxy    *proxy.Handler // nil = not served
 	rafs     *client.Client // of the mount server, nil = none
+	blobs    *door.Handler  // for it
 	snapshot *snapshot.Door // nil = not served
 }
 
@@ -185,8 +187,10 @@ func (d *daemon) openDoors(ctx context.Context) error {
 			return err
 		}
 	}
+	known := credential.First(warnCredentials, seen, own)
+	d.blobs = door.New(d.fetcher, known)
 	if d.cfg.Snapshot.Enable {
-		o := snapshot.Options{Fetcher: d.fetcher, Credentials: credential.First(warnCredentials, seen, own), Metrics: d.metrics}
+		o := snapshot.Options{Fetcher: d.fetcher, Credentials: known, Metrics: d.metrics}
 		if d.cfg.Rafs.Socket != "" {
 			d.rafs = client.New(d.cfg.Rafs.Socket)
 			o.Mounter = d.rafs

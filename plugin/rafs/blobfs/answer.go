@@ -73,7 +73,13 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadR
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	n = min(n, d.Size()-off)
-	if err := d.Ensure(&fuse.Context{Cancel: cancel}, off, n); err != nil {
+	err := d.Ensure(&fuse.Context{Cancel: cancel}, off, n)
+	select {
+	case <-f.halted:
+		select {} // for good
+	default:
+	}
+	if err != nil {
 		select {
 		case <-cancel:
 			return nil, fuse.EINTR

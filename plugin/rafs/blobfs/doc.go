@@ -31,13 +31,15 @@ type Device interface {
 type FS struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not here
 
+	halted chan struct{} // closed when nothing is answered any more
+
 	mu    sync.RWMutex
 	files map[uint64]Device // by node number
 }
 
 // New returns an FS without files.
 func New() *FS {
-	return &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: map[uint64]Device{}}
+	return &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: map[uint64]Device{}, halted: make(chan struct{})}
 }
 
 // node returns the node number of a name: neither 0, nor the root's, nor go-fuse's own.
@@ -59,6 +61,10 @@ func (f *FS) Remove(name string) {
 	defer f.mu.Unlock()
 	delete(f.files, node(name))
 }
+
+// Halt leaves every read unanswered from now on: the process is about to end, and
+// another to Resume. It must be called at most once.
+func (f *FS) Halt() { close(f.halted) }
 
 func (f *FS) device(id uint64) Device {
 	f.mu.RLock()

@@ -76,8 +76,8 @@ func (c *Client) Mount(ctx context.Context, r Request) error {
 	return c.do(ctx, http.MethodPut, MountsPath+"/"+url.PathEscape(r.ID), body, nil)
 }
 
-// Unmount ends a mount. One that is not there is no error. A mount that containers
-// still use goes away when they do; nothing new can be opened below its mountpoint.
+// Unmount ends a mount. One that is not there is no error. It is for when no container
+// uses the mount any more: what is still open below it may get errors.
 func (c *Client) Unmount(ctx context.Context, id string) error {
 	if !ValidID(id) {
 		return fmt.Errorf("unmount %q: %w", id, errdefs.ErrInvalidArgument)

@@ -1,0 +1,24 @@
+package darterdv1
+
+const (
+	// BlobPath answers GET with a part of a blob of a registry, from the piece network
+	// where it can be shared; darter-rafs is its user. The request has a Range of the form
+	// bytes=<first>-<last>; the answer is 206 with exactly these bytes. A body that cannot
+	// be finished is cut. Refusals hold an Error with a Code.
+	BlobPath = "/v1/blob"
+	// RegistryParam and RepositoryParam say where the blob is, as containerd names them;
+	// DigestParam which one it is.
+	RegistryParam   = "registry"
+	RepositoryParam = "repository"
+	// NeedParam says who waits: NeedUrgent, NeedWindow or NeedBackground.
+	NeedParam = "need"
+	// OriginParam with the value 1 asks for the registry's own bytes, past the piece network.
+	OriginParam = "origin"
+)
+
+// Values of NeedParam.
+const (
+	NeedUrgent     = "urgent"     // a program is blocked
+	NeedWindow     = "window"     // a program will want it soon
+	NeedBackground = "background" // nobody waits
+)
