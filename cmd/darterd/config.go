@@ -48,7 +48,7 @@ type Config struct {
 	Jobs        Listen                `toml:"jobs" doc:"The manager's jobs over gRPC (preheat, delete, who has what). Only certificates of role manager are let in. The usual address is :65000; empty serves none."`
 	Control     Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
-	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for URLs (darter get)."`
+	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for other nodes, and for URLs (darter get)."`
 	Registries  []registry.HostConfig `toml:"registry" doc:"Settings of one registry each. A registry without a table takes those of certs.d/hosts.toml, and without these https, or plain http on loopback."`
 }
 

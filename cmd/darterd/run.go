@@ -53,7 +53,8 @@ type daemon struct {
 	counters *counters
 	health   *health.Health
 	store    *store.Disk
-	source   *registry.Source
+	source   *registry.Source   // for this host's readers
+	shared   *registry.Source   // for the piece network
 	urls     *httpsource.Source // for other hosts
 	own      *httpsource.Source // for users of this one
 	node     *node.Node
@@ -123,6 +124,10 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.policy = policy
+	// What others ask of this host, which may be on its loopback and nobody else's.
+	if d.shared, err = registry.New(cfg.registry(), registry.Options{Hosts: certs, Instance: instance, Policy: policy, UserAgent: "darter/" + version.Number()}); err != nil {
+		return err
+	}
 	if d.urls, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy, UserAgent: "darter/" + version.Number()}); err != nil {
 		return err
 	}
@@ -135,7 +140,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	peer := cfg.node()
 	book, events := budget.New(), d.counters.events(log.G(ctx))
 	events.OriginPaused = book.Note
-	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.urls}, Book: book}}, security{d.id}, events)
+	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.urls}, Book: book}}, security{d.id}, events)
 	if err != nil {
 		return err
 	}
@@ -233,7 +238,7 @@ func (d *daemon) close(ctx context.Context) {
 		d.proxy.Close()
 	}
 	d.fetcher.Close()
-	if err := errors.Join(d.source.Close(), d.urls.Close(), d.own.Close()); err != nil {
+	if err := errors.Join(d.source.Close(), d.shared.Close(), d.urls.Close(), d.own.Close()); err != nil {
 		log.G(ctx).WithError(err).Warn("close origins")
 	}
 	if err := d.tags.Close(); err != nil {

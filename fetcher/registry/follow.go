@@ -68,6 +68,12 @@ func (s *Source) roundTrip(ctx context.Context, ep *Endpoint, bounds reach, meth
 			}
 		}
 	}
+	if s.policy != nil && transport == http.RoundTripper(s.common) {
+		var err error
+		if ctx, err = permitted(ctx, s.policy, u); err != nil {
+			return nil, err
+		}
+	}
 	req := (&http.Request{
 		Method: method, URL: u, Host: u.Host, Header: header.Clone(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

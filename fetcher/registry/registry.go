@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/upstream"
 )
 
 // MaxManifest is the largest manifest that is read, in bytes.
@@ -26,6 +27,9 @@ type Options struct {
 	Hosts Hosts
 	// Instance names this node in the loop header, without spaces and commas.
 	Instance string
+	// Policy bounds which registries are read that no table and no Hosts name, and where
+	// they may point; nil = as far as reach does.
+	Policy *upstream.Policy
 	// UserAgent is sent where the reader has none; "" = "darter".
 	UserAgent string
 }
@@ -37,6 +41,7 @@ type Source struct {
 	sites    map[string]*site // by ParseHost's form
 	common   *http.Transport  // for hosts without a table
 	tokens   *tokens
+	policy   *upstream.Policy
 	instance string
 	agent    string
 
@@ -60,6 +65,7 @@ func New(c Config, o Options) (*Source, error) {
 		sites:    map[string]*site{},
 		common:   newTransport(c.Origin, nil, http.ProxyFromEnvironment),
 		tokens:   newTokens(),
+		policy:   o.Policy,
 		instance: o.Instance,
 		agent:    o.UserAgent,
 		paused:   map[string]time.Time{},

@@ -106,14 +106,20 @@ func GuardDial(dial Dial) Dial {
 		if err != nil {
 			return nil, err
 		}
-		r, ok := ctx.Value(reachKey{}).(reach)
-		if !ok || r.target != addr {
+		tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+		if !ok {
 			return conn, nil
 		}
-		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		if r, ok := ctx.Value(reachKey{}).(reach); ok && r.target == addr {
 			if err := r.check(tcp.AddrPort().Addr()); err != nil {
 				_ = conn.Close()
 				return nil, fmt.Errorf("%s is %v: %w", addr, tcp.IP, err)
+			}
+		}
+		if p, ok := ctx.Value(permitKey{}).(permit); ok {
+			if err := p.check(addr, tcp); err != nil {
+				_ = conn.Close()
+				return nil, err
 			}
 		}
 		return conn, nil

@@ -18,7 +18,7 @@ import (
 // domain ("*.example.com"), an address or a network ("10.0.0.0/8"), each with or without
 // ":port" (a network without), or "*".
 type Config struct {
-	Allow []string `toml:"allow" doc:"Hosts (files.example.com, *.example.com), addresses and networks (10.0.0.0/8), with or without :port, that are read for URLs. Empty allows all but loopback and link-local addresses; to read these too, name them: [\"*\", \"127.0.0.0/8\"]."`
+	Allow []string `toml:"allow" doc:"Hosts (files.example.com, *.example.com), addresses and networks (10.0.0.0/8), with or without :port, that are read for others, and for URLs. Registries in a table or a hosts.toml are always read. Empty allows all but loopback and link-local addresses; to read these too, name them: [\"*\", \"127.0.0.0/8\"]."`
 	Deny  []string `toml:"deny" doc:"The same, for what is never read. It counts before allow."`
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/trust"
 )
@@ -188,7 +190,7 @@ func retryable(err error) bool {
 	if errors.As(err, &said) && said.Status == 429 {
 		return said.RetryAfter > 0 && said.RetryAfter <= maxRetryAfter
 	}
-	return said.Status == 0 || said.Status >= 500
+	return said.Status == 0 && !errdefs.IsPermissionDenied(err) || said.Status >= 500
 }
 
 type gapState uint8
