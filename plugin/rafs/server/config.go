@@ -15,9 +15,9 @@ type Config struct {
 	Socket  string        `toml:"socket" doc:"Path of the Unix socket that the snapshotter plugin mounts by; rafs.socket of darterd.toml."`
 	Root    string        `toml:"root" doc:"Directory of the mounts' state and of the chunks. Drain the node before it changes."`
 	Darterd string        `toml:"darterd" doc:"Path of darterd's socket; control.socket of darterd.toml."`
-	Cache   CacheConfig   `toml:"cache"`
-	Fill    FillConfig    `toml:"fill"`
-	Fetch   device.Config `toml:"fetch"`
+	Cache   CacheConfig   `toml:"cache" doc:"Where chunks are kept."`
+	Fill    FillConfig    `toml:"fill" doc:"How the rest of mounted images is fetched."`
+	Fetch   device.Config `toml:"fetch" doc:"How chunks are fetched."`
 	// Keep bounds how long readers hang when nobody comes back.
 	Keep config.Duration `toml:"keep" doc:"How long reads of live mounts wait for a mount server that has died; then they fail."`
 }
