@@ -70,6 +70,8 @@ type Args struct {
 	// Authorization is the header's value for the registry. Seal takes it away before
 	// the job is stored.
 	Authorization string `json:"authorization,omitempty"`
+	// Also names the jobs that do the same for other clusters.
+	Also []int64 `json:"also,omitempty"`
 	// Sealed is the authorization, readable to managers with the same key only.
 	Sealed []byte `json:"sealed,omitempty"`
 }
