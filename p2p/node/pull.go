@@ -66,6 +66,12 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 		return
 	}
 	t.origin, t.joined = origin, true
+	if share.Helper && size >= 0 { // the puller heard it of the origin
+		if err := n.setSizeLocked(t, size); err != nil {
+			n.tracker.PullFailed(id, p2p.OriginError{Message: err.Error(), Puller: n.self})
+			return
+		}
+	}
 	n.wantAllLocked(t)
 	p := &puller{n: n, t: t, signer: signer, sum: newSum(), share: share}
 	p.origin, p.lent = origin.Bare()

@@ -74,7 +74,7 @@ func (p *puller) stealLocked(now time.Time) (first, end p2p.Piece, ok bool) {
 		}
 		return false
 	}
-	seen, least := 0, p.share.Of // each of the others may be about to begin one
+	seen, least := 0, 2*p.share.Of-1 // each of the others may have begun one and begin another before it hears of this
 	for at := (pieces - 1) / perRun * perRun; ; at -= perRun {
 		if !begun(at) {
 			if seen++; seen == 1 {
