@@ -1,6 +1,8 @@
 package blobfs
 
 import (
+	"errors"
+	"io"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -19,7 +21,7 @@ func (*FS) String() string { return "darter-rafs" }
 // Lookup answers the kernel's question for a name.
 func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	id := node(name)
-	d := f.device(id)
+	d := f.file(id)
 	if in.NodeId != fuse.FUSE_ROOT_ID || d == nil {
 		return fuse.ENOENT
 	}
@@ -42,7 +44,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		out.Attr = fuse.Attr{Ino: fuse.FUSE_ROOT_ID, Mode: unix.S_IFDIR | 0o500, Nlink: 2}
 		return fuse.OK
 	}
-	d := f.device(in.NodeId)
+	d := f.file(in.NodeId)
 	if d == nil {
 		return fuse.ENOENT
 	}
@@ -52,7 +54,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 
 // Open lets the kernel keep pages: they do not change.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if f.device(in.NodeId) == nil {
+	if f.file(in.NodeId) == nil {
 		return fuse.ENOENT
 	}
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
@@ -64,12 +66,13 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 
 // Read brings the bytes and has the kernel take them out of the device's file.
 func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
-	d := f.device(in.NodeId)
+	d := f.begin(in.NodeId)
 	if d == nil {
 		return nil, fuse.EIO
 	}
 	off, n := int64(in.Offset), int64(in.Size)
 	if off < 0 || off >= d.Size() {
+		d.readers.Done()
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	n = min(n, d.Size()-off)
@@ -79,16 +82,42 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadR
 		select {} // for good
 	default:
 	}
-	if err != nil {
-		select {
-		case <-cancel:
-			return nil, fuse.EINTR
-		default: // the device has logged why
-			return nil, fuse.EIO
-		}
+	if err == nil {
+		return &part{d, off, int(n)}, fuse.OK
 	}
-	return fuse.ReadResultFd(d.File().Fd(), off, int(n)), fuse.OK
+	d.readers.Done()
+	select {
+	case <-cancel:
+		return nil, fuse.EINTR
+	default: // the device has logged why
+		return nil, fuse.EIO
+	}
 }
+
+// part is an answer: bytes of a device's file, which go-fuse splices.
+type part struct {
+	d   *file
+	off int64
+	n   int
+}
+
+// Seekable says where the bytes are.
+func (p *part) Seekable() (fd uintptr, off int64, n int) { return p.d.File().Fd(), p.off, p.n }
+
+// Size implements fuse.ReadResult.
+func (p *part) Size() int { return p.n }
+
+// Bytes implements fuse.ReadResult, for when they cannot be spliced.
+func (p *part) Bytes(b []byte) ([]byte, fuse.Status) {
+	n, err := p.d.File().ReadAt(b[:min(len(b), p.n)], p.off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fuse.EIO
+	}
+	return b[:n], fuse.OK
+}
+
+// Done is called when the kernel has them.
+func (p *part) Done() { p.d.readers.Done() }
 
 // Release and Forget have nothing to let go.
 func (*FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}

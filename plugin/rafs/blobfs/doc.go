@@ -34,12 +34,18 @@ type FS struct {
 	halted chan struct{} // closed when nothing is answered any more
 
 	mu    sync.RWMutex
-	files map[uint64]Device // by node number
+	files map[uint64]*file // by node number
+}
+
+// file is a Device and its readers.
+type file struct {
+	Device
+	readers sync.WaitGroup
 }
 
 // New returns an FS without files.
 func New() *FS {
-	return &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: map[uint64]Device{}, halted: make(chan struct{})}
+	return &FS{RawFileSystem: fuse.NewDefaultRawFileSystem(), files: map[uint64]*file{}, halted: make(chan struct{})}
 }
 
 // node returns the node number of a name: neither 0, nor the root's, nor go-fuse's own.
@@ -52,22 +58,41 @@ func node(name string) uint64 {
 func (f *FS) Add(name string, d Device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.files[node(name)] = d
+	if old := f.files[node(name)]; old == nil || old.Device != d {
+		f.files[node(name)] = &file{Device: d}
+	}
 }
 
-// Remove takes a file away that nothing is mounted from; who still reads it gets an error.
+// Remove takes a file away that nothing is mounted from; who still reads it gets an
+// error. It waits for reads that have begun: the device's Ensure must have an end. Then
+// the device's File may be closed.
 func (f *FS) Remove(name string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	old := f.files[node(name)]
 	delete(f.files, node(name))
+	f.mu.Unlock()
+	if old != nil {
+		old.readers.Wait()
+	}
 }
 
 // Halt leaves every read unanswered from now on: the process is about to end, and
 // another to Resume. It must be called at most once.
 func (f *FS) Halt() { close(f.halted) }
 
-func (f *FS) device(id uint64) Device {
+func (f *FS) file(id uint64) *file {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.files[id]
+}
+
+// begin returns a file for a read, whose end is told to its readers.
+func (f *FS) begin(id uint64) *file {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	d := f.files[id]
+	if d != nil {
+		d.readers.Add(1)
+	}
+	return d
 }

@@ -218,19 +218,20 @@ func (d *Device) await(ctx context.Context, waits []*pending, n Need) error {
 	return nil
 }
 
-// Close ends the fetches, makes what is there sure and closes the files. Readers who
-// wait get an error.
-func (d *Device) Close() error {
+// Stop ends the fetches and makes what is there sure. Readers who wait, and those who
+// come, get an error; File stays open for those who read it.
+func (d *Device) Stop() {
 	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return nil
-	}
 	d.closed = true
 	d.mu.Unlock()
 	d.end()
 	d.work.Wait()
 	d.sync()
+}
+
+// Close does what Stop does, and closes the files. It is called once.
+func (d *Device) Close() error {
+	d.Stop()
 	d.keep.Lock()
 	defer d.keep.Unlock()
 	return errors.Join(d.journal.close(), d.data.Close())

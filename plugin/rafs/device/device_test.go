@@ -303,9 +303,7 @@ func TestCloseWakesReaders(t *testing.T) {
 	got := make(chan error, 1)
 	go func() { got <- d.Ensure(context.Background(), 0, page) }()
 	waitFor(t, func() bool { return len(o.asked()) == 1 })
-	if err := d.Close(); err != nil {
-		t.Error(err)
-	}
+	d.Stop()
 	if err := <-got; !errors.Is(err, errClosed) {
 		t.Error(err)
 	}

@@ -113,11 +113,7 @@ func (s *Server) loadLocked(r record, dir string) (_ *mounted, err error) {
 func (s *Server) unloadLocked(m *mounted) error {
 	var errs []error
 	for _, b := range m.blobs {
-		closed, err := s.shelf.put(b.item, m.ID)
-		if closed {
-			s.fs.Remove(b.name)
-		}
-		errs = append(errs, err)
+		errs = append(errs, s.shelf.put(b.item, m.ID, func() { s.fs.Remove(b.name) }))
 	}
 	m.blobs = nil
 	return errors.Join(append(errs, m.file.Close())...)

@@ -161,8 +161,11 @@ func (s *Server) probe(context.Context) mount.Method {
 	if err != nil {
 		return mount.Method{Mode: mount.Refused, Reason: err.Error()}
 	}
-	defer d.File().Close()
 	s.fs.Add(name, d)
+	defer func() {
+		s.fs.Remove(name)
+		_ = d.File().Close() // nobody reads it any more
+	}()
 	return mount.Probe(s.probeDir(), filepath.Join(s.fuseDir(), name), probeByte)
 }
 

@@ -81,7 +81,8 @@ func Open(ctx context.Context, cfg Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("mount server: %w", err)
 	}
 	if err := s.recover(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("mount server: %w", err), s.shelf.close())
+		s.shelf.stop()
+		return nil, fmt.Errorf("mount server: %w", err)
 	}
 	return s, nil
 }
@@ -164,7 +165,7 @@ func (s *Server) Close() error {
 		s.keeper.leave()
 		s.keeper = nil
 	}
-	errs = append(errs, s.shelf.close())
+	s.shelf.stop()
 	s.work.Wait()
 	for _, m := range s.mounts {
 		errs = append(errs, m.file.Close())

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,22 +146,24 @@ func (s *shelf) full(name string, sum, size int64) string {
 	return ""
 }
 
-// put takes a mount's hold on a device away. The last closes it; what is there stays
-// until its space is needed.
-func (s *shelf) put(it *item, user string) (closed bool, err error) {
+// put takes a mount's hold on a device away. The last closes it, after unused was
+// called; what is there stays until its space is needed.
+func (s *shelf) put(it *item, user string, unused func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it.users = slices.DeleteFunc(it.users, func(u string) bool { return u == user })
 	if len(it.users) > 0 || it.device == nil {
-		return false, nil
+		return nil
 	}
-	err = it.device.Close()
+	it.device.Stop()
+	unused()
+	err := it.device.Close()
 	var st unix.Stat_t
 	if unix.Stat(it.device.Path(), &st) == nil {
 		it.size = st.Blocks * 512
 	}
 	it.device, it.used = nil, time.Now()
-	return true, err
+	return err
 }
 
 // usage returns the space of all devices, and of those in use, in bytes.
@@ -178,16 +179,14 @@ func (s *shelf) usage() (all, pinned int64) {
 	return all, pinned
 }
 
-// close closes the devices.
-func (s *shelf) close() error {
+// stop ends the fetches of all devices and makes what is there sure. Their files stay
+// open: they may still be read.
+func (s *shelf) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
 	for _, it := range s.items {
 		if it.device != nil {
-			errs = append(errs, it.device.Close())
-			it.device = nil
+			it.device.Stop()
 		}
 	}
-	return errors.Join(errs...)
 }
