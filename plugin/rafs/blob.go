@@ -19,6 +19,7 @@ type Blob struct {
 	CompressedSize int64  // bytes of the blob that chunks lie in; the blob may be longer
 	DeviceSize     int64  // bytes of the device, a whole number of blocks
 
+	announced  uint32 // how many chunks the blob table says it has
 	chunks     []Chunk
 	decompress *decompressor
 }
@@ -93,6 +94,7 @@ func newBlob(i int, slot format.DeviceSlot, entry format.Blob, d *decompressor) 
 		Features:       entry.Features,
 		CompressedSize: int64(entry.CompressedSize),
 		DeviceSize:     int64(slot.Blocks) << format.BlockBits,
+		announced:      entry.Chunks,
 		decompress:     d,
 	}
 }

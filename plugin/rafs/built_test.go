@@ -72,7 +72,7 @@ func (b *built) blob(c format.Compressor, d format.Digester, contents ...[]byte)
 			if d == format.DigestSHA256 {
 				k.Digest = sha256.Sum256(part)
 			} else {
-				k.Digest = blake3.Sum256(part)
+				k.Digest = digestOf(part)
 			}
 			indexes = format.ChunkIndex{Device: uint8(len(b.blobs) + 1), Chunk: index, Block: uint32(device >> format.BlockBits)}.AppendTo(indexes)
 			b.chunks = append(b.chunks, k)
@@ -89,6 +89,8 @@ func (b *built) blob(c format.Compressor, d format.Digester, contents ...[]byte)
 	b.data = append(b.data, data)
 	return all
 }
+
+func digestOf(b []byte) [32]byte { return blake3.Sum256(b) }
 
 func pack(c format.Compressor, part []byte) []byte {
 	var out bytes.Buffer
@@ -222,6 +224,9 @@ func (b *built) putHead(out []byte, chunksAt int64) {
 	}
 }
 
+// capability is cap_net_raw+ep, as the kernel checks what it shows.
+const capability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // text returns n bytes that compress.
 func text(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -264,7 +269,7 @@ func mixed(t testing.TB) (*built, map[string][]byte) {
 		if k.name == "zstd" {
 			entries = append(entries, entry(n, format.TypeRegular, "hard"))
 			b.nodes[n].in.Links = 2
-			b.nodes[n].xattrs = []format.Xattr{{Name: "security.capability", Value: []byte("cap")}, {Name: "user.a", Value: []byte{}}}
+			b.nodes[n].xattrs = []format.Xattr{{Name: "security.capability", Value: []byte(capability)}, {Name: "user.a", Value: []byte{}}}
 			files["hard"] = files["zstd"]
 		}
 	}

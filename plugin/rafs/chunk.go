@@ -60,6 +60,12 @@ func (im *Image) readChunks() error {
 	if total > im.limits.Chunks {
 		return im.limits.exceeded("chunks", total, im.limits.Chunks)
 	}
+	left := total
+	for _, b := range im.blobs { // a lie about the number costs time, not memory
+		n := min(int(b.announced), left)
+		b.chunks = make([]Chunk, 0, n)
+		left -= n
+	}
 	if err := im.eachChunk(offset, total, func(i int, c format.Chunk) error {
 		b, err := im.place(c)
 		if err != nil {

@@ -26,10 +26,11 @@ type Image struct {
 // reader must stay readable, from several goroutines, as long as the image is
 // used; Open does not close it, and an Image needs no closing.
 func Open(r io.ReaderAt, size int64, limits Limits) (*Image, error) {
-	im := &Image{r: r, size: size, limits: limits, decompress: &decompressor{}}
+	limits = limits.orDefault()
 	if size > limits.Bytes {
 		return nil, limits.exceeded("bytes of the bootstrap", size, limits.Bytes)
 	}
+	im := &Image{r: r, size: size, limits: limits, decompress: &decompressor{}}
 	for _, step := range []func() error{im.readSuperblocks, im.readBlobs, im.readChunks, im.readPrefetch, im.checkRoot} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("bootstrap: %w", err)

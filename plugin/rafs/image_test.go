@@ -85,7 +85,7 @@ func TestAttributes(t *testing.T) {
 		t.Errorf("a file is a link: %v", err)
 	}
 	x, err := im.Xattrs(all["zstd"])
-	want := []format.Xattr{{Name: "security.capability", Value: []byte("cap")}, {Name: "user.a", Value: []byte{}}}
+	want := []format.Xattr{{Name: "security.capability", Value: []byte(capability)}, {Name: "user.a", Value: []byte{}}}
 	if err != nil || !reflect.DeepEqual(x, want) {
 		t.Errorf("xattrs %v, %v", x, err)
 	}

@@ -1,14 +1,16 @@
 package rafs
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/containerd/errdefs"
+
 	"github.com/darter-p2p/darter/plugin/rafs/format"
 )
 
 // Limits bound what a bootstrap may cost its reader. Beyond one, Open and Walk
-// return errdefs.ErrResourceExhausted.
+// return errdefs.ErrResourceExhausted. A zero stands for the default.
 type Limits struct {
 	Bytes   int64 // length of the bootstrap
 	Blobs   int   // data blobs
@@ -26,6 +28,17 @@ func DefaultLimits() Limits {
 		Chunks:  4 << 20,
 		Entries: 16 << 20,
 		Depth:   1024,
+	}
+}
+
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
+	return Limits{
+		Bytes:   cmp.Or(l.Bytes, d.Bytes),
+		Blobs:   cmp.Or(l.Blobs, d.Blobs),
+		Chunks:  cmp.Or(l.Chunks, d.Chunks),
+		Entries: cmp.Or(l.Entries, d.Entries),
+		Depth:   cmp.Or(l.Depth, d.Depth),
 	}
 }
 
