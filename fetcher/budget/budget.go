@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/p2p"
 )
@@ -119,6 +121,16 @@ func (s Source) Open(ctx context.Context, r source.Request) (*source.Response, e
 // Stat implements source.Source.
 func (s Source) Stat(ctx context.Context, r source.Request) (*source.Response, error) {
 	return s.within(ctx, r, s.Under.Stat)
+}
+
+// Bearer gives the token that Under gets for a reader's password (fetcher.Bearers).
+func (s Source) Bearer(ctx context.Context, r source.Request) (p2p.Secret, error) {
+	if b, ok := s.Under.(interface {
+		Bearer(context.Context, source.Request) (p2p.Secret, error)
+	}); ok {
+		return b.Bearer(ctx, r)
+	}
+	return "", fmt.Errorf("%s: no tokens: %w", r.Origin, errdefs.ErrNotFound)
 }
 
 // within asks when the budget allows it, and notes what the origin says of it.

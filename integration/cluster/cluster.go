@@ -201,6 +201,9 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	paced := budget.Source{Under: c.origins(name), Book: budget.New()}
 	o.Events.OriginPaused = paced.Book.Note
+	if o.Store != nil {
+		o.Store(&sc)
+	}
 	var err error
 	if n.Store, err = store.Open(context.Background(), sc); err != nil {
 		c.t.Fatal(err)

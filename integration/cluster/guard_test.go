@@ -10,9 +10,11 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
+	"github.com/darter-p2p/darter/p2p/node"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
 
@@ -131,5 +133,30 @@ func TestFirstSecond(t *testing.T) {
 	copies, took := c.crowd(t, v, nodes)
 	if copies > 1.02 || took > unbearable {
 		t.Error("that is too much")
+	}
+}
+
+// Without a scheduler and without the seed, readers help themselves as soon as they
+// starve, and need not wait for a stall.
+func TestNobodyLeft(t *testing.T) {
+	c := New(t)
+	v := c.Put("app", 16<<20)
+	c.Origin.Fail(v.Origin, sourcetest.Failure{Delay: 4 * time.Millisecond, Chunk: 32 << 10})
+	seed := c.Start(pki.Seed, "seed", Options{})
+	soon := func(n *node.Config) { n.SchedulerWait = time.Second }
+	n := c.Start(pki.Node, "n", Options{Config: soon}) // whose fetcher waits for a minute
+	done := make(chan error, 1)
+	go func() { done <- read(patience(t), n, v, fetcher.All) }()
+	until(t, "it has some pieces", func() bool { return n.held(v) > 3 })
+	began := time.Now()
+	c.StopScheduler()
+	seed.Stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	took := time.Since(began)
+	t.Logf("%.1f s", took.Seconds())
+	if took > unbearable*3/4 {
+		t.Error("that is too late")
 	}
 }

@@ -193,6 +193,7 @@ func (n *Node) take(from p2p.HostID, a download.Ask, r exchange.Reply, body io.R
 		return err
 	case err != nil:
 		n.refused(a, download.Broken)
+		n.noDisk(t, err)
 		return err
 	}
 	n.arrived(t, from, a, r.Piece, time.Since(start))

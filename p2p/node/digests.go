@@ -30,7 +30,10 @@ func (n *Node) receiveDigests(l exchange.Link, b trust.Batch) error {
 		n.pollLocked()
 		return nil
 	}
-	if err := n.setSizeLocked(t, b.Geometry.Size); err != nil {
+	if err := n.setSizeLocked(t, b.Geometry.Size); diskFails(err) {
+		n.noDiskLocked(t, err)
+		return nil
+	} else if err != nil {
 		n.events.TaskFailed(t.id, fmt.Errorf("digests of %s: %w", author.Host, err))
 		return nil
 	}
@@ -63,7 +66,7 @@ func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author) {
 		return
 	}
 	if err := t.handle.AddProof(b.Encode(), b.Final); err != nil {
-		n.failLocked(t, fmt.Errorf("task %s: keep digests: %w", t.id, err))
+		n.noDiskLocked(t, fmt.Errorf("keep digests: %w", err))
 		return
 	}
 	if b.Final { // it replaced what was kept

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/p2p"
 )
@@ -40,15 +43,20 @@ func (n *Node) newGuard(t *task, class p2p.Class) *guard {
 func (g *guard) stop() { g.timer.Stop() }
 
 // hungerLocked is called when the timer fires; first is the piece that the reader waits
-// for. A reader that reads in order does not starve while other pieces come.
-func (g *guard) hungerLocked(first p2p.Piece) {
+// for. A reader that reads in order does not starve while other pieces come. It returns
+// ErrUnavailable where no scheduler has been there for Config.SchedulerWait: then the
+// reader is to help himself.
+func (g *guard) hungerLocked(first p2p.Piece) error {
 	n, t := g.n, g.t
 	if g.class != p2p.Urgent && t.came.After(g.since) {
 		g.since = t.came
 	}
 	if left := g.limit - time.Since(g.since); left > 0 {
 		g.timer.Reset(left)
-		return
+		return nil
+	}
+	if away := time.Since(n.scheduler.since); !n.scheduler.connected && away >= n.cfg.SchedulerWait {
+		return fmt.Errorf("no scheduler for %v, and no byte for %v: %w", away.Round(time.Second), g.limit, errdefs.ErrUnavailable)
 	}
 	g.since = time.Now()
 	g.timer.Reset(g.limit)
@@ -56,4 +64,5 @@ func (g *guard) hungerLocked(first p2p.Piece) {
 	if t.puller == nil && t.relief == nil && t.err == nil && (!limited || g.class == p2p.Urgent) {
 		n.tracker.Starved(t.id, first, g.class == p2p.Urgent)
 	}
+	return nil
 }

@@ -107,6 +107,7 @@ func (p *puller) run() {
 		err = p.finish()
 	}
 	p.report(err)
+	p.n.noDisk(p.t, err)
 	if errors.Is(err, errWrongContent) {
 		p.revoke(err)
 	}
@@ -190,7 +191,7 @@ const maxRetryAfter = 2 * time.Second
 // retryable reports whether an origin may say something else when asked again soon.
 func retryable(err error) bool {
 	var said p2p.OriginError
-	if errors.Is(err, errNoCredential) || errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
+	if diskFails(err) || errors.Is(err, errNoCredential) || errors.Is(err, errWrongContent) || errors.Is(err, p2p.ErrBadGeometry) {
 		return false
 	}
 	if errors.As(err, &said) && said.Status == 429 {

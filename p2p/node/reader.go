@@ -120,7 +120,9 @@ func (n *Node) awaitSizeLocked(ctx context.Context, t *task, w Want) error {
 			return err
 		}
 		if hungry && t.geometry.IsZero() {
-			g.hungerLocked(0)
+			if err := g.hungerLocked(0); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -205,8 +207,11 @@ func (r *Reader) Await(ctx context.Context) error {
 		case <-changed:
 		case <-g.timer.C:
 			n.mu.Lock()
-			g.hungerLocked(t.geometry.PieceAt(r.off))
+			err := g.hungerLocked(t.geometry.PieceAt(r.off))
 			n.mu.Unlock()
+			if err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.ctx.Done():

@@ -15,7 +15,8 @@ type part struct {
 	stale      *p2p.PieceSet // held by neighbours who do not send them; nil = none
 	missing    int           // when it began
 	read       int
-	met        bool // a neighbour came to hold one meanwhile
+	came       int64 // bytes that others had sent when it began
+	met        bool  // a neighbour came to hold one meanwhile
 }
 
 // errMet ends a relief: a neighbour holds the piece now.
@@ -54,6 +55,7 @@ func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end
 func (r *part) beginLocked(t *task) {
 	pieces := p2p.Piece(t.geometry.Pieces())
 	r.known, r.end = true, min(r.end, pieces)
+	r.came = t.stats.FromPeers + t.stats.FromSeed
 	for piece := r.first; piece < r.end; piece++ {
 		if t.have.Has(piece) {
 			continue
@@ -97,6 +99,7 @@ func (p *puller) relieve() {
 	defer p.cancel()
 	err := p.read()
 	n, t := p.n, p.t
+	n.noDisk(t, err)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if t.relief == p {
@@ -106,6 +109,29 @@ func (p *puller) relieve() {
 		n.events.PullFailed(t.id, p.origin, err)
 	}
 	r := p.part
-	alone := err == nil && !r.met && r.stale == nil && r.read > 0 && r.read == r.missing
-	n.tracker.Relieved(t.id, r.read, alone)
+	alone := err == nil && !r.met && r.read > 0 && r.read == r.missing
+	if alone && r.stale != nil && r.came == t.stats.FromPeers+t.stats.FromSeed {
+		n.givenUpLocked(t, r.stale)
+	}
+	n.tracker.Relieved(t.id, r.read, alone && r.stale == nil)
+}
+
+// givenUpLocked asks for others in the place of neighbours who hold pieces, and send none.
+func (n *Node) givenUpLocked(t *task, held *p2p.PieceSet) {
+	if n.tasks[t.id] != t || n.closed {
+		return
+	}
+	var mute []p2p.HostID
+	for id, nb := range t.neighbours {
+		if piece, ok := held.Next(0); ok && nb.set != nil && nb.geometry == t.geometry && nb.set.Has(piece) {
+			mute = append(mute, id)
+		}
+	}
+	for _, id := range mute {
+		n.unlinkLocked(t, id)
+	}
+	if len(mute) > 0 {
+		n.tracker.NeighbourLost(t.id, mute)
+	}
+	n.pollLocked()
 }

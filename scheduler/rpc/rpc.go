@@ -25,7 +25,7 @@ type Config struct {
 	Missed    int           // a node that is silent for so many heartbeats is dead
 	Grace     time.Duration // a node whose stream breaks is gone if it is not back by then
 	Queue     int           // messages to a node that may wait; one that reads slower is cut off
-	TokenLife time.Duration // how long an acting seed may sign digests
+	TokenLife time.Duration // how long an acting seed may sign digests, by its own clock
 }
 
 // Default returns the values for nodes on one data centre's network.
@@ -36,7 +36,7 @@ func Default() Config {
 		Missed:    3,
 		Grace:     time.Second,
 		Queue:     4096,
-		TokenLife: time.Hour,
+		TokenLife: 3 * time.Hour, // also where its clock is an hour ahead
 	}
 }
 

@@ -29,8 +29,9 @@ type connection = grpc.BidiStreamingServer[schedulerv1.ConnectRequest, scheduler
 type stream struct {
 	host  p2p.HostID
 	queue chan *schedulerv1.ConnectResponse
-	ended chan error   // gets the reason for which the scheduler ends it, at most one
-	heard atomic.Int64 // Unix nanoseconds of the last message
+	ended chan error // gets the reason for which the scheduler ends it, at most one
+	began time.Time
+	heard atomic.Int64 // nanoseconds from began to the last message: no clock that can be set
 }
 
 // send queues a message. A node that does not read is cut off: when it is back it is told everything.
@@ -61,8 +62,8 @@ func (s *Server) Connect(conn connection) error {
 		host:  host.ID,
 		queue: make(chan *schedulerv1.ConnectResponse, s.cfg.Queue),
 		ended: make(chan error, 1),
+		began: time.Now(),
 	}
-	m.heard.Store(time.Now().UnixNano())
 	s.enter(m, host)
 	// The reader is unblocked by the end of this call, so Serve waits for it.
 	s.readers.Go(func() { m.end(s.read(conn, m)) })
@@ -160,7 +161,7 @@ func (s *Server) read(conn connection, m *stream) error {
 		if err != nil {
 			return err
 		}
-		m.heard.Store(time.Now().UnixNano())
+		m.heard.Store(int64(time.Since(m.began)))
 		s.metrics.received(r)
 		if r.GetHeartbeat() != nil {
 			continue
@@ -193,7 +194,7 @@ func (s *Server) write(conn connection, m *stream) error {
 			}
 			s.metrics.sent(r)
 		case <-check.C:
-			silent := time.Since(time.Unix(0, m.heard.Load()))
+			silent := time.Since(m.began) - time.Duration(m.heard.Load())
 			if silent > time.Duration(s.cfg.Missed)*s.cfg.Heartbeat {
 				return status.Errorf(codes.DeadlineExceeded, "nothing heard for %v", silent.Round(time.Second))
 			}

@@ -155,7 +155,10 @@ func (c *Core) takeOver(t *task, p *peer) {
 	c.startPull(t, &pull{
 		puller: p, origin: was.origin, started: true, since: c.now, tries: was.tries + 1, tried: append(was.tried, p.host.ID),
 	})
-	c.emit(p.host, Pull{Task: t.id, Origin: was.origin, Size: t.size, Token: !p.host.Seed})
+	c.share(t, t.pull, was)
+	c.emit(p.host, Pull{
+		Task: t.id, Origin: was.origin, Size: t.size, Token: !p.host.Seed, Stripe: c.stripeOf(t.pull, p),
+	})
 	c.widen(p)
 	c.gatherWide(p)
 	t.relief = nil
