@@ -21,8 +21,9 @@ const (
 	DefaultCADays = 3650
 	// DefaultDays is how long an issued certificate is valid, in days.
 	DefaultDays = 365
-	// backdate is how far a certificate begins in the past, for clocks that differ.
-	backdate = 10 * time.Minute
+	// backdate is how far a certificate begins in the past, for clocks that differ, or
+	// jump by an hour.
+	backdate = 70 * time.Minute
 )
 
 // CA signs the certificates of one cluster. Its methods may be called concurrently.
