@@ -22,7 +22,7 @@ type Limits struct {
 
 // DefaultLimits fit images of some millions of files: about 2 GiB of memory at most.
 func DefaultLimits() Limits {
-	return Limits{Inodes: 4 << 20, TextBytes: 512 << 20, Chunks: 8 << 20, References: 64 << 20}
+	return Limits{Inodes: 4 << 20, TextBytes: 512 << 20, Chunks: 4 << 20, References: 64 << 20}
 }
 
 // budget is what is left of the limits.

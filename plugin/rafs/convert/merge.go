@@ -5,12 +5,18 @@ package convert
 // it is marked opaque: overlayfs does not look there.
 func merge(lower, upper *node) {
 	upper.opaque = false
-	mergeChildren(lower, upper)
+	mergeChildren(lower, upper, false)
 }
 
-func mergeChildren(lower, upper *node) {
-	if upper.opaque {
-		lower.children = nil
+// mergeChildren merges what two directories hold. Of what is hidden below, directories
+// remain that upper has, too: those it does not describe are made as they were.
+func mergeChildren(lower, upper *node, hidden bool) {
+	if hidden = hidden || upper.opaque; hidden {
+		for name, l := range lower.children {
+			if u := upper.children[name]; u == nil || !u.isDir() || !l.isDir() {
+				delete(lower.children, name)
+			}
+		}
 	}
 	for _, name := range upper.names() {
 		u, l := upper.children[name], lower.children[name]
@@ -19,7 +25,7 @@ func mergeChildren(lower, upper *node) {
 			delete(lower.children, name)
 		case u.isDir() && l != nil && l.isDir():
 			mergeAttributes(l, u)
-			mergeChildren(l, u)
+			mergeChildren(l, u, hidden)
 		default:
 			settle(lower, u)
 			lower.set(name, u)

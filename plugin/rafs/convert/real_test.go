@@ -54,7 +54,7 @@ func sameAsSource(t *testing.T, root string, paths ...string) {
 	}
 	start := time.Now().Add(time.Hour) // every time is in the archive
 	want := look(t, src, start)
-	mnt := mounted(t, [][]byte{b}, Options{})
+	mnt, _ := mounted(t, [][]byte{b}, Options{})
 	got := look(t, mnt, start)
 	implied := impliedBy(have)
 	for path, w := range want {

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxDepth is how deep directories may lie, less than what readers of a bootstrap bear.
+const maxDepth = 1000
+
 // maxLinks is how many symbolic links a name may lead through, as in containerd.
 const maxLinks = 255
 
@@ -50,7 +53,6 @@ func resolve(root *node, name string) (string, error) {
 func find(root *node, rel string) *node {
 	n := root
 	for rel != "" && n != nil {
-		var part string
 		part, rest, _ := strings.Cut(rel, "/")
 		n, rel = n.children[part], rest
 	}
@@ -60,6 +62,9 @@ func find(root *node, rel string) *node {
 // reach returns the directory of a resolved path and makes what is missing of it.
 func (a *applier) reach(rel string, seconds int64, nanos uint32) (*node, error) {
 	n := a.root
+	if strings.Count(rel, "/") >= maxDepth {
+		return nil, unix.ENAMETOOLONG
+	}
 	for rel != "" {
 		name, rest, _ := strings.Cut(rel, "/")
 		rel = rest

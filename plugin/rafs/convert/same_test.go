@@ -142,3 +142,25 @@ func TestSameAsOverlay(t *testing.T) {
 	}
 	t.Run("one layer", func(t *testing.T) { same(t, oddities(t)[:1], Options{}) })
 }
+
+// TestHiddenBelow has a directory that comes back where a layer between had removed it.
+func TestHiddenBelow(t *testing.T) {
+	same(t, [][]byte{
+		archiveOf(t, dir("a", 0o700), dir("a/b", 0o750).owned(1, 2), file("a/b/f", "x"), dir("o", 0o711), dir("o/p", 0o700), file("o/p/f", "x")),
+		archiveOf(t, file("o/.wh..wh..opq", ""), file("o/p/g", "y")),
+		archiveOf(t, file("o/p/h", "z")),
+	}, Options{})
+}
+
+// TestRemovedBetween has a directory that one layer removes and the next implies.
+// containerd fails to unpack that; the image is as overlayfs would have it.
+func TestRemovedBetween(t *testing.T) {
+	files := readBack(t, converted(t, [][]byte{
+		archiveOf(t, dir("a", 0o700), dir("a/b", 0o750).owned(1, 2), file("a/b/f", "x")),
+		archiveOf(t, file(".wh.a", "")),
+		archiveOf(t, file("a/b/g", "y")),
+	}, Options{}))
+	if len(files) != 4 || !strings.HasPrefix(files["a/b"], "mode=40755 owner=0:0") || files["a/b/g"] == "" {
+		t.Errorf("%q", files)
+	}
+}
