@@ -58,7 +58,13 @@ var allowed = map[string][]string{
 }
 
 // exceptions are single edges allowed beside the picture, from → to. Keep it short.
-var exceptions = map[[2]string]bool{}
+var exceptions = map[[2]string]bool{
+	// Schedulers and nodes follow the manager alike.
+	{"internal/dynamic", "api/manager/v1"}: true,
+	// So they do to become members.
+	{"internal/join", "api/join/v1"}:  true,
+	{"internal/join", "internal/pki"}: true,
+}
 
 // partOf returns the part that a package, relative to the module, belongs to,
 // and "" if there is none.

@@ -130,7 +130,7 @@ func (s *Server) admit(ctx context.Context, role model.Role, name, remote string
 	there, err := s.store.MemberByName(ctx, role, name)
 	switch {
 	case err == nil:
-		m.ClusterID, m.Pinned = there.ClusterID, there.Pinned
+		m.ClusterID = there.ClusterID
 	case !errdefs.IsNotFound(err):
 		return nil, place{}, err
 	}

@@ -16,6 +16,14 @@ type view struct {
 	clusters []search.Candidate
 	// states are what all members of a cluster are told; 0 is that of no cluster.
 	states map[int64]*managerv1.State
+	// pins are the clusters of members that an operator pinned.
+	pins map[identity]int64
+}
+
+// identity is a member's, as its certificate says it.
+type identity struct {
+	role model.Role
+	name string
 }
 
 // readView reads all that members are told.
@@ -37,7 +45,14 @@ func readView(ctx context.Context, store *database.Store, heartbeat uint32) (*vi
 	if err != nil {
 		return nil, err
 	}
-	v := &view{revision: revision, states: map[int64]*managerv1.State{}}
+	pinned, _, err := database.List[model.Member](ctx, store, database.Query{Where: map[string]any{"pinned": true}})
+	if err != nil {
+		return nil, err
+	}
+	v := &view{revision: revision, states: map[int64]*managerv1.State{}, pins: map[identity]int64{}}
+	for _, m := range pinned {
+		v.pins[identity{m.Role, m.Name}] = m.ClusterID
+	}
 	for _, c := range slices.Concat([]model.Cluster{{}}, clusters) {
 		version, settings, err := store.Effective(ctx, c.ID)
 		if err != nil {
@@ -94,8 +109,8 @@ type place struct {
 // member pins, then the scopes. Where no cluster can serve it, it stays where it was; a
 // new member then goes to none.
 func (v *view) assign(m *model.Member, pin string) place {
-	if m.Pinned && v.states[m.ClusterID] != nil {
-		return place{m.ClusterID, []string{"an operator pinned it here"}}
+	if c := v.pins[identity{m.Role, m.Name}]; c != 0 && v.states[c] != nil {
+		return place{c, []string{"an operator pinned it here"}}
 	}
 	candidates := v.clusters
 	if m.Role == model.RoleScheduler { // it needs none, and a cluster's first must get in

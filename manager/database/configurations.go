@@ -102,7 +102,8 @@ func (s *Store) Rollback(ctx context.Context, version int64, author string, now 
 }
 
 // Revision returns numbers that change with what Watchers are told: the newest
-// configuration, and the latest change of clusters, active schedulers and applications.
+// configuration, and the latest change of clusters, active schedulers, pinned
+// members and applications.
 func (s *Store) Revision(ctx context.Context) (Revision, error) {
 	var r Revision
 	err := s.db.WithContext(ctx).Raw(`SELECT
@@ -111,8 +112,10 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 		(SELECT COUNT(*) FROM clusters) AS cluster_count,
 		(SELECT COALESCE(MAX(updated_at), 0) FROM members WHERE role = 'scheduler') AS schedulers,
 		(SELECT COUNT(*) FROM members WHERE role = 'scheduler' AND state = 'active') AS scheduler_count,
+		(SELECT COALESCE(MAX(updated_at), 0) FROM members WHERE pinned = ?) AS pins,
+		(SELECT COUNT(*) FROM members WHERE pinned = ?) AS pin_count,
 		(SELECT COALESCE(MAX(updated_at), 0) FROM applications) AS applications,
-		(SELECT COUNT(*) FROM applications) AS application_count`).Scan(&r).Error
+		(SELECT COUNT(*) FROM applications) AS application_count`, true, true).Scan(&r).Error
 	if err != nil {
 		return r, fmt.Errorf("get revision: %w", classify(err))
 	}
@@ -122,5 +125,5 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 // Revision is a state of the rows that members are told of. Two that are equal stand
 // for equal rows, unless rows changed twice within a millisecond.
 type Revision struct {
-	Configuration, Clusters, ClusterCount, Schedulers, SchedulerCount, Applications, ApplicationCount int64
+	Configuration, Clusters, ClusterCount, Schedulers, SchedulerCount, Pins, PinCount, Applications, ApplicationCount int64
 }

@@ -50,7 +50,10 @@ func (s *Store) ConnectMember(ctx context.Context, m *model.Member, now time.Tim
 			if err != nil {
 				return err
 			}
-			m.ID, m.CreatedAt = there.ID, there.CreatedAt
+			m.ID, m.CreatedAt, m.Pinned = there.ID, there.CreatedAt, there.Pinned
+			if there.Pinned { // by an operator, whatever the member says
+				m.ClusterID = there.ClusterID
+			}
 			return save(tx, m)
 		})
 		if !errdefs.IsAlreadyExists(err) {

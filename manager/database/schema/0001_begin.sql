@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS members (
 
 CREATE INDEX members_by_cluster ON members (cluster_id, role, state);
 
+CREATE INDEX members_by_pin ON members (pinned, updated_at);
+
 CREATE TABLE IF NOT EXISTS applications (
   id {id},
   name varchar(128) NOT NULL UNIQUE,
