@@ -104,46 +104,13 @@ type Pair struct {
 // and for signing statements. A request that cannot be an identity, or a CA that has
 // ended, is ErrInvalidArgument or ErrFailedPrecondition.
 func (ca *CA) Issue(r Request, now time.Time) (Pair, error) {
-	name := Name{Cluster: ca.cluster, Role: r.Role, Name: r.Name}
-	if err := name.Validate(); err != nil {
-		return Pair{}, fmt.Errorf("issue certificate: %w", err)
-	}
-	if r.ValidFor < 0 {
-		return Pair{}, fmt.Errorf("issue certificate: validity of %s: %w", r.ValidFor, errdefs.ErrInvalidArgument)
-	}
-	if !now.Before(ca.cert.NotAfter) {
-		return Pair{}, fmt.Errorf("issue certificate: the CA ended at %s; make a new one with \"darter ca init\": %w",
-			ca.cert.NotAfter.Format(time.RFC3339), errdefs.ErrFailedPrecondition)
-	}
-	validFor := r.ValidFor
-	if validFor == 0 {
-		validFor = DefaultDays * 24 * time.Hour
-	}
-	end := now.Add(validFor)
-	if end.After(ca.cert.NotAfter) {
-		end = ca.cert.NotAfter
-	}
-	uri, err := url.Parse(name.String())
-	if err != nil {
-		return Pair{}, fmt.Errorf("issue certificate: %w", err)
-	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, fmt.Errorf("issue certificate: %w", err)
 	}
-	cert, err := sign(&x509.Certificate{
-		Subject:               pkix.Name{Organization: []string{"darter"}, CommonName: commonName(r.Name)},
-		URIs:                  []*url.URL{uri},
-		DNSNames:              r.DNS,
-		IPAddresses:           r.IPs,
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              end,
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-	}, ca.cert, key.Public(), ca.key)
+	cert, err := ca.certify(key.Public(), r, now)
 	if err != nil {
-		return Pair{}, fmt.Errorf("issue certificate: %w", err)
+		return Pair{}, err
 	}
 	return Pair{Cert: cert, Key: key}, nil
 }

@@ -19,9 +19,10 @@ type Identity struct {
 	now    func() time.Time
 	notify func(error)
 
-	mu    sync.Mutex
-	cur   material
-	stamp stamp // of the files that cur came from, or of those that failed last
+	mu      sync.Mutex
+	cur     material
+	stamp   stamp           // of the files that cur came from, or of those that failed last
+	revoked map[string]bool // serial numbers of others' certificates
 }
 
 // material is what the files hold.

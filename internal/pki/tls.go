@@ -54,6 +54,9 @@ func (i *Identity) verifier(name string, roles []Role) func(tls.ConnectionState)
 			return fmt.Errorf("verify peer: the other side has shown no certificate: %w", errdefs.ErrUnauthenticated)
 		}
 		n, err := verifyMember(cs.PeerCertificates[0], i.current().roots, i.now(), i.name.Cluster)
+		if err == nil {
+			err = i.checkRevoked(cs.PeerCertificates[0])
+		}
 		if err != nil {
 			return fmt.Errorf("verify peer: %w", err)
 		}
