@@ -108,6 +108,7 @@ func (c *Cluster) StartDarterd(ctx context.Context, h *Host, o DarterdOptions) (
 	d := &Darterd{Host: h, Seed: o.Seed, socket: filepath.Join(h.Dir, "darterd.sock")}
 	config, err := c.configure(ctx, h, role, darterdConfig, map[string]any{
 		"Options": o, "Socket": d.socket, "HealthPort": healthPort, "DoorSocket": h.doorSocket(), "DoorRoot": h.doorRoot(),
+		"RafsSocket": h.rafsSocket(),
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package blobfs
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -64,8 +65,11 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	return fuse.OK
 }
 
-// Read brings the bytes and has the kernel take them out of the device's file.
-func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+// Read brings the bytes and has the kernel take them out of the device's file. It goes on
+// when the kernel says that the reader got a signal: EROFS makes an I/O error of an
+// interrupted read, and a Go program (runc, that starts a container) gets signals all the
+// time. What it waits for is bounded by the device.
+func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
 	d := f.begin(in.NodeId)
 	if d == nil {
 		return nil, fuse.EIO
@@ -76,7 +80,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadR
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	n = min(n, d.Size()-off)
-	err := d.Ensure(&fuse.Context{Cancel: cancel}, off, n)
+	err := d.Ensure(context.Background(), off, n)
 	select {
 	case <-f.halted:
 		select {} // for good
@@ -86,12 +90,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadR
 		return &part{d, off, int(n)}, fuse.OK
 	}
 	d.readers.Done()
-	select {
-	case <-cancel:
-		return nil, fuse.EINTR
-	default: // the device has logged why
-		return nil, fuse.EIO
-	}
+	return nil, fuse.EIO // the device has logged why
 }
 
 // part is an answer: bytes of a device's file, which go-fuse splices.
