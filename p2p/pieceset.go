@@ -3,6 +3,7 @@ package p2p
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math/bits"
 )
 
@@ -73,6 +74,14 @@ func (s *PieceSet) NextMissing(p Piece) (Piece, bool) {
 // Next returns the first piece at or after p that is in the set, and false if there is none.
 func (s *PieceSet) Next(p Piece) (Piece, bool) {
 	return s.next(p, func(w uint64) uint64 { return w })
+}
+
+// All returns the pieces in the set, in rising order.
+func (s *PieceSet) All() iter.Seq[Piece] {
+	return func(yield func(Piece) bool) {
+		for p, ok := s.Next(0); ok && yield(p); p, ok = s.Next(p + 1) {
+		}
+	}
 }
 
 func (s *PieceSet) next(p Piece, of func(uint64) uint64) (Piece, bool) {

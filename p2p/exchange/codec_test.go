@@ -56,6 +56,9 @@ func everyMessage() []Message {
 		Bitmap{Task: task("b"), Geometry: small, Have: setOf(small.Pieces())},
 		Bitmap{Task: task("c"), Geometry: p2p.GeometryFor(0), Have: p2p.NewPieceSet(0)},
 		Digests{Batch: someBatch()},
+		Prune{Task: task("a")},
+		Graft{Task: task("a"), Pieces: []p2p.Piece{0, 3, 4, 399}},
+		Graft{Task: task("never named"), Pieces: []p2p.Piece{maxPieces - 1}},
 		Revoke{Revocation: someRevocation()},
 		Leave{Task: task("b")},
 		Bitmap{Task: task("d")}, // takes b's name

@@ -23,8 +23,8 @@ type Transport interface {
 	Listen(addr string) (net.Listener, error)
 }
 
-// Message is one control message: Bitmap, Have, Digests, Revoke, Leave, Free, Cancel,
-// Reading, AskToken, Token, Ping or Pong.
+// Message is one control message: Bitmap, Have, Digests, Prune, Graft, Revoke, Leave,
+// Free, Cancel, Reading, AskToken, Token, Ping or Pong.
 type Message interface{ isMessage() }
 
 // Bitmap says that the sender takes part in a task and holds these pieces. It is
@@ -37,8 +37,8 @@ type Bitmap struct {
 }
 
 // Have says that the sender holds these pieces now, too. The digests of all of
-// them were sent before on the same link, or came from the receiver. Haves that
-// wait together arrive as one, its pieces in rising order.
+// them were sent before on the same link, or came from the receiver, or the receiver
+// said Prune. Haves that wait together arrive as one, its pieces in rising order.
 type Have struct {
 	Task   p2p.TaskID
 	Pieces []p2p.Piece
@@ -46,6 +46,17 @@ type Have struct {
 
 // Digests relays a signed batch.
 type Digests struct{ Batch trust.Batch }
+
+// Prune says that batches of a task which come from the receiver had come from elsewhere:
+// until Graft it relays none of them, but for a final one.
+type Prune struct{ Task p2p.TaskID }
+
+// Graft takes back Prune, and asks for the digests of these pieces: the receiver said Have
+// of them, and they came from nowhere else.
+type Graft struct {
+	Task   p2p.TaskID
+	Pieces []p2p.Piece // at least one
+}
 
 // Revoke relays a revocation.
 type Revoke struct{ Revocation trust.Revocation }
@@ -93,6 +104,8 @@ type Pong struct{ Nonce uint64 }
 func (Bitmap) isMessage()   {}
 func (Have) isMessage()     {}
 func (Digests) isMessage()  {}
+func (Prune) isMessage()    {}
+func (Graft) isMessage()    {}
 func (Revoke) isMessage()   {}
 func (Leave) isMessage()    {}
 func (Free) isMessage()     {}

@@ -26,6 +26,8 @@ const (
 	kindReading frameKind = 12
 	kindAsk     frameKind = 13
 	kindToken   frameKind = 14
+	kindPrune   frameKind = 15
+	kindGraft   frameKind = 16
 )
 
 const (
@@ -58,11 +60,11 @@ func (k frameKind) limit() int {
 		return 5 + p2p.TaskIDLen
 	case kindBitmap:
 		return maxBitmap
-	case kindHave:
+	case kindHave, kindGraft:
 		return maxTaskRef + p2p.MaxPieces*maxRun
 	case kindDigests:
 		return maxDigests
-	case kindLeave:
+	case kindLeave, kindPrune:
 		return maxTaskRef
 	case kindFree:
 		return 0

@@ -46,6 +46,15 @@ func (e *encoder) message(b []byte, m Message) ([]byte, error) {
 	case Digests:
 		kind = kindDigests
 		b = append(beginFrame(b, kind), m.Batch.Encode()...)
+	case Prune:
+		kind = kindPrune
+		b = e.ref(beginFrame(b, kind), m.Task)
+	case Graft:
+		if err := validPieces(m.Pieces); err != nil {
+			return was, fmt.Errorf("send a graft: %w", err)
+		}
+		kind = kindGraft
+		b = appendRuns(e.ref(beginFrame(b, kind), m.Task), m.Pieces)
 	case Revoke:
 		kind = kindRevoke
 		b = append(beginFrame(b, kind), m.Revocation.Encode()...)
@@ -108,6 +117,13 @@ func (d *decoder) message(k frameKind, b []byte) (Message, error) {
 			return nil, protocolError("digests: %v", err)
 		}
 		return Digests{Batch: batch}, nil
+	case kindPrune:
+		m := Prune{Task: d.ref(c)}
+		return m, c.end()
+	case kindGraft:
+		m := Graft{Task: d.ref(c)}
+		m.Pieces = decodeRuns(c)
+		return m, c.end()
 	case kindRevoke:
 		r, err := trust.DecodeRevocation(b)
 		if err != nil {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -49,7 +47,7 @@ func (o *outbox) add(m Message) error {
 		if err := o.addHave(m); err != nil {
 			return err
 		}
-	case Digests, Free, Cancel, Ping, Pong:
+	case Digests, Prune, Graft, Free, Cancel, Ping, Pong:
 		if err := o.encode(m); err != nil {
 			return err
 		}
@@ -76,13 +74,11 @@ func (o *outbox) encode(m Message) (err error) {
 }
 
 func (o *outbox) addHave(m Have) error {
-	for _, p := range m.Pieces {
-		if p >= maxPieces {
-			return fmt.Errorf("have of piece %d: %w", p, errdefs.ErrInvalidArgument)
-		}
-	}
 	if len(m.Pieces) == 0 {
 		return nil
+	}
+	if err := validPieces(m.Pieces); err != nil {
+		return fmt.Errorf("send a have: %w", err)
 	}
 	o.held += len(m.Pieces)
 	for i := range o.open {

@@ -33,6 +33,20 @@ func appendRuns(b []byte, pieces []p2p.Piece) []byte {
 	return b
 }
 
+// validPieces reports whether pieces can be written as runs of a message that has at
+// least one.
+func validPieces(pieces []p2p.Piece) error {
+	if len(pieces) == 0 {
+		return fmt.Errorf("no piece: %w", errdefs.ErrInvalidArgument)
+	}
+	for _, p := range pieces {
+		if p >= maxPieces {
+			return fmt.Errorf("piece %d, want less than %d: %w", p, maxPieces, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
 // decodeRuns reads runs to the end of c: pieces in rising order, none twice.
 func decodeRuns(c *cursor) []p2p.Piece {
 	var pieces []p2p.Piece

@@ -14,7 +14,7 @@ import (
 func (n *Node) receiveDigests(l exchange.Link, b trust.Batch) error {
 	n.mu.Lock()
 	t := n.tasks[b.Task]
-	if t == nil || n.knowsLocked(t, b) {
+	if t == nil || n.repeatedLocked(t, l, b) {
 		n.mu.Unlock()
 		return nil
 	}
@@ -24,6 +24,9 @@ func (n *Node) receiveDigests(l exchange.Link, b trust.Batch) error {
 	defer n.mu.Unlock()
 	if t = n.tasks[b.Task]; t == nil || n.closed {
 		return nil
+	}
+	if err == nil && n.repeatedLocked(t, l, b) {
+		return nil // another neighbour's came while this one was verified
 	}
 	if err != nil {
 		n.banLocked(t, l.Host(), fmt.Sprintf("digests do not verify: %v", err))
@@ -37,7 +40,7 @@ func (n *Node) receiveDigests(l exchange.Link, b trust.Batch) error {
 		n.events.TaskFailed(t.id, fmt.Errorf("digests of %s: %w", author.Host, err))
 		return nil
 	}
-	n.acceptLocked(t, b, author)
+	n.acceptLocked(t, b, author, l.Host())
 	n.pollLocked()
 	return nil
 }
@@ -56,8 +59,8 @@ func (n *Node) knowsLocked(t *task, b trust.Batch) bool {
 	return true
 }
 
-// acceptLocked takes a verified batch up: into the map, the store and the mesh.
-func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author) {
+// acceptLocked takes a verified batch up that came from a host: into the map, the store and the mesh.
+func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author, from p2p.HostID) {
 	if t.final || n.knowsLocked(t, b) {
 		return // nothing overrules a final map
 	}
@@ -73,11 +76,7 @@ func (n *Node) acceptLocked(t *task, b trust.Batch, author trust.Author) {
 		n.keepReadingsLocked(t, t.readings...)
 	}
 	n.learnLocked(t, b)
-	for id, nb := range t.neighbours {
-		if h := n.hosts[id]; h != nil && h.link != nil && nb.told && id != author.Host {
-			h.link.Send(exchange.Digests{Batch: b})
-		}
-	}
+	n.relayLocked(t, b, author, from)
 	n.finishedLocked(t)
 	n.wakeLocked(t)
 }

@@ -180,7 +180,7 @@ func (n *Node) Connected(l exchange.Link) {
 	h.link, h.dialing = l, false
 	for id, nb := range h.tasks {
 		if t := n.tasks[id]; t != nil {
-			nb.told = false
+			nb.told, nb.pruned = false, false
 			n.tellLocked(t, nb)
 		}
 	}

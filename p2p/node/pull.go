@@ -284,7 +284,7 @@ func (p *puller) publish(b trust.Batch, pieces []p2p.Piece) error {
 	if n.tasks[t.id] != t {
 		return fmt.Errorf("task %s is gone: %w", t.id, context.Canceled)
 	}
-	n.acceptLocked(t, b, trust.Author{Host: n.self, Seed: n.cfg.Seed})
+	n.acceptLocked(t, b, trust.Author{Host: n.self, Seed: n.cfg.Seed}, n.self)
 	for _, piece := range pieces {
 		n.core.Got(t.id, piece)
 		n.holdLocked(t, piece)

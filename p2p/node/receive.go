@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/darter-p2p/darter/p2p"
@@ -27,6 +28,10 @@ func (n *Node) Received(l exchange.Link, m exchange.Message) error {
 		n.receiveBitmapLocked(l, m)
 	case exchange.Have:
 		n.receiveHaveLocked(from, m)
+	case exchange.Prune:
+		n.receivePruneLocked(from, m.Task)
+	case exchange.Graft:
+		n.receiveGraftLocked(l, m)
 	case exchange.Leave:
 		n.receiveLeaveLocked(from, m.Task)
 	case exchange.Free:
@@ -60,6 +65,9 @@ func (n *Node) receiveBitmapLocked(l exchange.Link, m exchange.Bitmap) {
 		nb = n.addNeighbourLocked(t, h)
 	}
 	nb.set, nb.geometry = m.Have, m.Geometry
+	if m.Have != nil {
+		n.graftLocked(t, nb, m.Have.All())
+	}
 	n.bitmapLocked(t, nb)
 	if !nb.told {
 		n.tellLocked(t, nb)
@@ -82,7 +90,7 @@ func (n *Node) tellLocked(t *task, nb *neighbour) {
 	if h == nil || h.link == nil {
 		return
 	}
-	nb.told = true
+	nb.told, nb.quiet = true, false
 	for _, r := range t.readings {
 		h.link.Send(exchange.Reading{Task: t.id, Reading: r})
 	}
@@ -108,6 +116,7 @@ func (n *Node) receiveHaveLocked(from p2p.HostID, m exchange.Have) {
 	if nb == nil || nb.set == nil || nb.geometry != t.geometry {
 		return
 	}
+	n.graftLocked(t, nb, slices.Values(m.Pieces))
 	for _, p := range m.Pieces {
 		nb.set.Add(p)
 	}
@@ -122,7 +131,7 @@ func (n *Node) receiveLeaveLocked(from p2p.HostID, id p2p.TaskID) {
 		return
 	}
 	if nb := t.neighbours[from]; nb != nil {
-		nb.told, nb.set = false, nil
+		nb.told, nb.pruned, nb.set = false, false, nil
 		n.refuseFreshLocked(t, from)
 		n.core.NeighbourGone(id, from)
 	}

@@ -55,6 +55,8 @@ type task struct {
 type neighbour struct {
 	host     p2p.Host
 	told     bool // our bitmap was sent on the present link
+	pruned   bool // it was told to relay no batches to us
+	quiet    bool // it told us to relay it none
 	set      *p2p.PieceSet
 	geometry p2p.Geometry
 	stats    PeerStats
