@@ -37,6 +37,7 @@ type stream struct {
 
 	// Of Next and the body's reader alone.
 	in    *bufio.Reader
+	large *gatherer // reads bodies past in; nil where it cannot
 	head  [replyLen]byte
 	body  body
 	armed time.Time // when the read deadline was set
@@ -89,6 +90,7 @@ func (x *Exchange) openStream(ctx context.Context, h p2p.Host) (_ *stream, err e
 		return nil, unavailable(err)
 	}
 	s.in = bufio.NewReaderSize(s.conn, 4<<10)
+	s.large = newGatherer(s.conn)
 	return s, l.attach(s)
 }
 
@@ -167,7 +169,11 @@ func (s *stream) Next() (Reply, io.Reader, error) {
 	if s.body.left > 0 {
 		return Reply{}, nil, fmt.Errorf("next reply: %d bytes of the last one are not read: %w", s.body.left, errdefs.ErrFailedPrecondition)
 	}
-	if err := s.armHead(); err != nil {
+	err := s.armHead()
+	if err == nil && s.large != nil {
+		err = s.large.await(1)
+	}
+	if err != nil {
 		return Reply{}, nil, s.broken("read a reply", err)
 	}
 	if _, err := io.ReadFull(s.in, s.head[:]); err != nil {
@@ -180,7 +186,7 @@ func (s *stream) Next() (Reply, io.Reader, error) {
 	if err != nil {
 		return Reply{}, nil, s.broken("read a reply", err)
 	}
-	s.body.left = int64(r.Length)
+	s.body.begin(int64(r.Length))
 	return r, &s.body, nil
 }
 
@@ -239,8 +245,41 @@ func (s *stream) broken(doing string, err error) error {
 
 // body reads the bytes of the reply that Next returned last.
 type body struct {
-	s    *stream
-	left int64
+	s            *stream
+	length, left int64
+	began        time.Time
+	least        int64 // bytes that are read at a time, if there are as many left
+}
+
+const (
+	// gatherMost is how many bytes gather in the socket before they are read: what the
+	// store writes at a time. With all that came, a piece of 512 KiB took 41 reads.
+	gatherMost = 64 << 10
+	// gatherFor is for how long they may gather at the pace of the last body, so that the
+	// stall time-out is not about them.
+	gatherFor = 50 * time.Millisecond
+)
+
+func (b *body) begin(length int64) {
+	b.length, b.left, b.began = length, length, time.Now()
+}
+
+// end sets how the next body is read by the pace of this one.
+func (b *body) end() {
+	took := max(time.Since(b.began), time.Microsecond)
+	b.least = min(int64(float64(b.length)*float64(gatherFor)/float64(took)), gatherMost)
+}
+
+// take reads at most len(p) bytes: from what came with the header, then from the socket.
+func (b *body) take(p []byte) (int, error) {
+	s := b.s
+	if s.large == nil || b.least <= 1 || s.in.Buffered() > 0 {
+		return s.in.Read(p)
+	}
+	if err := s.large.await(int(min(b.least, b.left))); err != nil {
+		return 0, err
+	}
+	return s.large.read(p)
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -257,8 +296,10 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		s.armed = now
 	}
-	n, err := s.in.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
+	n, err := b.take(p[:min(int64(len(p)), b.left)])
+	if b.left -= int64(n); b.left == 0 {
+		b.end()
+	}
 	if err != nil && (b.left > 0 || n == 0) {
 		return n, s.broken("read a piece", err)
 	}

@@ -234,9 +234,7 @@ func (n *Node) write(t *task, h store.Task, p p2p.Piece, body io.Reader) error {
 		return err
 	}
 	defer w.Abort()
-	buf := buffers.Get().(*[64 << 10]byte)
-	defer buffers.Put(buf)
-	if _, err := io.CopyBuffer(onlyWriter{w}, body, buf[:]); err != nil {
+	if _, err := io.Copy(w, body); err != nil { // the store reads into a buffer of its own
 		return err
 	}
 	want, err := n.digest(t, p)
