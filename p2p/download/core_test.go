@@ -325,6 +325,31 @@ func TestLeastHolderFirst(t *testing.T) {
 
 // Slots grow when the way to an answer takes longer than pieces come apart, and not
 // beyond their bound.
+// A stream is not for ever: the uplinks of those that all slots went to would be full, and others idle.
+func TestStreamEndsForANeighbourThatGaveLess(t *testing.T) {
+	b := newBench(t, 64)
+	b.cfg.Slots, b.cfg.MaxSlots = 1, 1
+	b.neighbour(b.task, "a", false)
+	from := map[p2p.HostID]int{}
+	queue := b.poll(2)
+	b.neighbour(b.task, "b", false)
+	for range 40 {
+		a := queue[0]
+		from[a.Host]++
+		b.arrive(a, 10*ms)
+		queue = queue[1:]
+		for out := b.Poll(b.now); len(out.Asks) > 0; out = b.Poll(b.now) {
+			queue = append(queue, out.Asks...)
+		}
+		if len(queue) > 2 {
+			t.Fatalf("%d requests are outstanding, want at most 2 in one slot", len(queue))
+		}
+	}
+	if d := from["a"] - from["b"]; d < -rotate-2 || d > rotate+2 {
+		t.Errorf("%v pieces came, want as many from each", from)
+	}
+}
+
 func TestSlotsFollowTheRoundTrip(t *testing.T) {
 	for _, c := range []struct {
 		handoff, between time.Duration

@@ -161,7 +161,23 @@ func (c *Core) askHost(now time.Time, h *host) bool {
 		if t.open.Count() == 0 {
 			continue
 		}
-		if p := t.byHost[h.id]; p != nil && c.askPeer(now, p) {
+		if p := t.byHost[h.id]; p != nil && !c.passed(now, p) && c.askPeer(now, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// rotate is by how many pieces more must have come from one neighbour than from another
+// that waits to be asked for its stream to end in favour of that one.
+const rotate = 4
+
+// passed reports whether p has given its turn: a neighbour that is asked for nothing
+// gave several pieces less. A stream that is kept as long as it brings anything would
+// leave the slots with uplinks that are full, while those of others idle.
+func (c *Core) passed(now time.Time, p *peer) bool {
+	for _, q := range p.task.peers {
+		if !q.seed && q.taken+rotate <= p.taken && c.ready(now, q) && picker.Any(p.task.open, q.set) {
 			return true
 		}
 	}
