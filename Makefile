@@ -126,6 +126,12 @@ bench-swarm: build ## a swarm against its bound and curl: N=8 RATE=200mbit SIZE=
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@go build -o bin/bench/ ./integration/bench/swarm && DARTER_BIN=bin bin/bench/swarm
 
+# Is darter ever slower than no darter: integration/bench/direct.
+.PHONY: bench-direct
+bench-direct: build ## one node alone, and two with 10 Mbit/s between them, against curl
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@go build -o bin/bench/ ./integration/bench/direct && DARTER_BIN=bin bin/bench/direct
+
 # The figures of a pull on one node: integration/bench/pull/DESIGN.md.
 .PHONY: bench-pull
 bench-pull: build ## a cold pull by containerd, mirror and snapshot door: RATE=1gbit FORMAT=gzip RUNS=3
