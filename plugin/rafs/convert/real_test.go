@@ -114,3 +114,36 @@ func BenchmarkConvert(b *testing.B) {
 		b.ReportMetric(float64(boot.Size())/float64(len(packed)), "bootstrap/gzip")
 	}
 }
+
+// TestSparse has a file with holes, as GNU tar packs it, whose list of chunks is longer
+// than a block.
+func TestSparse(t *testing.T) {
+	src := t.TempDir()
+	f, err := os.Create(filepath.Join(src, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{0, 20<<20 + 3, 48 << 20} {
+		if _, err := f.WriteAt([]byte("data"), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := packedTree(t, src, "--format=pax", "--sparse", "sparse")
+	if len(b) > 1<<20 {
+		t.Fatalf("the archive is not sparse: %d bytes", len(b))
+	}
+	needMounts(t)
+	mnt, img := mounted(t, [][]byte{b}, Options{ChunkSize: MinChunkSize})
+	start := time.Now().Add(time.Hour)
+	want, got := look(t, src, start), look(t, mnt, start)
+	if got["sparse"] != want["sparse"] {
+		t.Errorf("got %s\nwant %s", got["sparse"], want["sparse"])
+	}
+	// The two chunks with data, one of zeros, and the short one at the end.
+	if l := img.Layers[0]; l.Chunks != 4 {
+		t.Errorf("%d chunks stored", l.Chunks)
+	}
+}
