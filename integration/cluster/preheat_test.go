@@ -322,5 +322,4 @@ func TestPreheatFails(t *testing.T) {
 			t.Log(j.Error)
 		})
 	}
-
 }
