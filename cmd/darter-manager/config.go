@@ -11,6 +11,7 @@ import (
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/manager/control"
 	"github.com/darter-p2p/darter/manager/database"
+	"github.com/darter-p2p/darter/manager/harbor"
 )
 
 // Config is darter-manager's configuration file.
@@ -23,6 +24,7 @@ type Config struct {
 	Identity Identity        `toml:"identity" doc:"Who the manager is to members. Without files the manager makes a CA and is itself its first member."`
 	Database database.Config `toml:"database" doc:"Where the rows are."`
 	Control  control.Config  `toml:"control" doc:"How members are known to be up."`
+	Harbor   harbor.Config   `toml:"harbor" doc:"Preheats that Harbor asks for, at /preheats and /oapi/v1/jobs."`
 	Keep     Keep            `toml:"keep" doc:"How long rows are kept."`
 }
 

@@ -54,8 +54,12 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	work, err := newWorks(&cfg, id, store, guard)
+	if err != nil {
+		return err
+	}
 	api, err := rest.New(rest.Config{
-		Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, Secure: cfg.TLS.Cert != "", Metrics: registry,
+		Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, Secure: cfg.TLS.Cert != "", Metrics: registry, Jobs: work.seals,
 	})
 	if err != nil {
 		return err
@@ -74,12 +78,14 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	mux.Handle("/metrics", metrics.Handler(registry))
 	mux.Handle(rest.Prefix, api)
 	mux.Handle(rest.Prefix+"/", api)
+	work.mount(mux)
 	web, err := listen(&cfg)
 	if err != nil {
 		return err
 	}
 	parts.Add("sweeping", func(ctx context.Context) error { return sweep(ctx, store, cfg.Keep) })
 	parts.Add("following", members.Run)
+	parts.Add("jobs", work.worker.Run)
 	l, err := net.Listen("tcp", cfg.Members)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for members: %w", err), web.Close())

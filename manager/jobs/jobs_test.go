@@ -1,8 +1,11 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -307,5 +310,26 @@ func TestParse(t *testing.T) {
 		if _, err := Parse(c.kind, json.RawMessage(c.args)); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %s", c.kind, c.args, err, c.want)
 		}
+	}
+}
+
+// TestLoadKey makes a key once, and refuses a file that is none.
+func TestLoadKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "manager", "jobs.key")
+	key, err := LoadKey(path)
+	if err != nil || len(key) != 32 {
+		t.Fatal(len(key), err)
+	}
+	if again, err := LoadKey(path); err != nil || !bytes.Equal(again, key) {
+		t.Errorf("another key: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, key[:10], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKey(path); err == nil {
+		t.Error("a short key is taken")
 	}
 }
