@@ -163,8 +163,10 @@ func (h *Handler) contentOf(r *request) (fetcher.Content, error) {
 			header[http.CanonicalHeaderKey(name)] = v
 		}
 	}
+	ahead := IsPrefetch(r.Header)
 	return fetcher.Content{
 		Registry: host, Repository: repository, Kind: r.route.kind, Digest: r.route.digest, Header: header,
+		Urgent: h.only && !ahead, Background: h.only && ahead,
 	}, nil
 }
 

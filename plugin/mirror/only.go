@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
@@ -11,7 +12,8 @@ import (
 // Only returns the door for clients that ask one registry and say so by where they ask:
 // at a port of its own, or by the URL that a proxy is given. What their headers and
 // queries name does not count. Such clients are lazy loaders that give a request few
-// seconds, so that Config.LazyTimeout bounds every wait. It shares all else with h.
+// seconds, so that Config.LazyTimeout bounds every wait, and a container is blocked on
+// what they ask for, unless they say that it is prefetch. It shares all else with h.
 // The error is of class ErrInvalidArgument.
 func (h *Handler) Only(host string) (*Handler, error) {
 	name, err := registry.ParseHost(host)
@@ -30,6 +32,18 @@ func (h *Handler) Only(host string) (*Handler, error) {
 func IsPull(path string) bool {
 	_, err := parseRoute(path)
 	return err == nil
+}
+
+// IsPrefetch reports whether nobody waits for what a request asks for. nydusd says 6 for
+// what a reader is blocked on and 3 for the rest. X-Dragonfly-Prefetch does not tell:
+// nydusd sets it on every request, and to fill whole blobs at once on its word would
+// keep the link from those who wait.
+func IsPrefetch(h http.Header) bool {
+	switch strings.TrimSpace(h.Get("X-Dragonfly-Priority")) {
+	case "0", "1", "2", "3":
+		return true
+	}
+	return false
 }
 
 // errorTypeHeader tells Dragonfly's clients, nydusd among them, whose an error is:

@@ -68,7 +68,7 @@ func TestReadsOfNydusd(t *testing.T) {
 		})
 	}
 	for _, c := range d.asked {
-		if c.Registry != "ghcr.io" || c.Repository != "org/app" || c.Header.Get("User-Agent") != "nydusd/1.0.0" {
+		if c.Registry != "ghcr.io" || c.Repository != "org/app" || c.Header.Get("User-Agent") != "nydusd/1.0.0" || !c.Urgent {
 			t.Errorf("the fetcher was asked for %+v", c)
 		}
 	}
@@ -127,6 +127,9 @@ func TestPrefetchIsBounded(t *testing.T) {
 	for i := range 3 { // a slot is given back
 		if resp, _ := d.do(t, "GET", target, with(ahead, "Range", fmt.Sprintf("bytes=%d-9", i))...); resp.StatusCode != 206 {
 			t.Fatalf("prefetch: %d", resp.StatusCode)
+		}
+		if c := d.asked[len(d.asked)-1]; !c.Background || c.Urgent {
+			t.Errorf("a prefetch is asked for as %+v", c)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -179,7 +178,7 @@ func matches(rules []*regexp.Regexp, u *url.URL) bool {
 
 // answer answers a request from the piece network.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request) {
-	if isPrefetch(r.Header) {
+	if mirror.IsPrefetch(r.Header) {
 		if !h.enter(r.Context()) {
 			h.metrics.count("prefetch_refused")
 			w.Header().Set("Retry-After", "1")
@@ -223,18 +222,6 @@ func (h *Handler) enter(ctx context.Context) bool {
 		return true
 	case <-late.C:
 	case <-ctx.Done():
-	}
-	return false
-}
-
-// isPrefetch reports whether nobody waits for what a request asks for. nydusd says 6 for
-// what a reader is blocked on and 3 for the rest. X-Dragonfly-Prefetch does not tell:
-// nydusd sets it on every request, and to fill whole blobs at once on its word would
-// keep the link from those who wait.
-func isPrefetch(h http.Header) bool {
-	switch strings.TrimSpace(h.Get("X-Dragonfly-Priority")) {
-	case "0", "1", "2", "3":
-		return true
 	}
 	return false
 }
