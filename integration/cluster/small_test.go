@@ -13,6 +13,7 @@ import (
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
+	"github.com/darter-p2p/darter/p2p/store"
 )
 
 // Thousands of contents of one piece, which eight nodes want at once, each in an order of
@@ -79,4 +80,30 @@ func TestManySmall(t *testing.T) {
 	at := func(p float64) time.Duration { return all[int(p*float64(len(all)-1))].Round(100 * time.Microsecond) }
 	t.Logf("%d nodes, %d contents of 20 KiB, %d at a time: %v in all; each took %v in the middle, p99 %v, at most %v",
 		nodes, count, nodes*readers, total.Round(time.Millisecond), at(0.5), at(0.99), at(1))
+}
+
+// What every neighbour holds whole rests after a while: no host keeps its files open, be
+// it the first that had it or the last.
+func TestContentsRest(t *testing.T) {
+	c := New(t)
+	opt := Options{Config: func(c *node.Config) { c.IdleAfter = 100 * time.Millisecond }}
+	hosts := []*Node{c.Start(pki.Seed, "seed", opt), c.Start(pki.Node, "a", opt), c.Start(pki.Node, "b", opt), c.Start(pki.Node, "c", opt)}
+	ctx := patience(t)
+	for i := range 8 {
+		v := c.Put("app", 1<<20+i<<18)
+		var wg sync.WaitGroup
+		for _, n := range hosts[1:] {
+			wg.Go(func() {
+				if err := read(ctx, n, v, fetcher.All); err != nil {
+					t.Errorf("%s: %v", n.ID, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for _, n := range hosts {
+		until(t, fmt.Sprintf("all of %s rests", n.ID), func() bool {
+			return !slices.ContainsFunc(n.Store.List(), func(i store.Info) bool { return i.Open > 0 })
+		})
+	}
 }

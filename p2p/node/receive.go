@@ -172,13 +172,23 @@ func (n *Node) flushLocked() {
 			if !nb.told || h == nil || h.link == nil {
 				continue
 			}
-			if nb.set != nil && nb.set.Full() && !nb.host.Seed {
+			if nb.set != nil && nb.set.Full() && !nb.host.Seed && !t.haveAll() {
 				continue
 			}
 			h.link.Send(have)
 		}
 	}
 	clear(n.untold)
+}
+
+// tellFullLocked tells neighbours that are complete, which were not told of single pieces,
+// that this host is, too: now neither needs the other, and both may rest.
+func (n *Node) tellFullLocked(t *task) {
+	for id, nb := range t.neighbours {
+		if h := n.hosts[id]; h != nil && h.link != nil && nb.told && nb.set != nil && nb.set.Full() {
+			h.link.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
+		}
+	}
 }
 
 // banLocked ends the exchange of a task with a host that sent what does not verify.

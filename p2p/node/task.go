@@ -225,6 +225,7 @@ func (n *Node) finishedLocked(t *task) {
 	}
 	if t.stats.Held.IsZero() {
 		t.stats.Held = time.Now()
+		n.tellFullLocked(t)
 	}
 	if !t.final || t.complete || t.settling {
 		return
