@@ -6,18 +6,28 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/scheduler/rpc"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
 
 // Config is darter-scheduler's configuration file.
 type Config struct {
-	Listen  string `toml:"listen" doc:"Address that nodes connect to, host:port; an empty host is all addresses."`
-	Metrics string `toml:"metrics" doc:"HTTP address of /metrics, /healthz, /healthy and /server/ping; empty serves none."`
-	Log     string `toml:"log_level" doc:"Least severe messages that are logged: error, warning, info, debug or trace."`
-	TLS     TLS    `toml:"tls" doc:"The scheduler's identity (darter ca issue --role scheduler). Files that are replaced are used at the next connection."`
-	Nodes   Nodes  `toml:"nodes" doc:"How nodes are known to be up."`
-	Swarm   Swarm  `toml:"swarm" doc:"How the nodes that take a task are connected, and who reads it from its origin."`
+	Listen  string         `toml:"listen" doc:"Address that nodes connect to, host:port; an empty host is all addresses."`
+	Metrics string         `toml:"metrics" doc:"HTTP address of /metrics, /healthz, /healthy and /server/ping; empty serves none."`
+	Log     string         `toml:"log_level" doc:"Least severe messages that are logged: error, warning, info, debug or trace."`
+	TLS     TLS            `toml:"tls" doc:"The scheduler's identity (darter ca issue --role scheduler). Files that are replaced are used at the next connection."`
+	Nodes   Nodes          `toml:"nodes" doc:"How nodes are known to be up."`
+	Host    Host           `toml:"host" doc:"Where the scheduler is, for the manager."`
+	Manager dynamic.Config `toml:"manager" doc:"The manager, which tells nodes of this scheduler. Nothing waits for it."`
+	Swarm   Swarm          `toml:"swarm" doc:"How the nodes that take a task are connected, and who reads it from its origin."`
+}
+
+// Host is the scheduler's place.
+type Host struct {
+	Advertise string `toml:"advertise" doc:"host:port at which nodes reach this scheduler. Empty is the address that the manager sees, with the port of listen."`
+	IDC       string `toml:"idc" doc:"Zone."`
+	Location  string `toml:"location" doc:"Place, region|zone|rack."`
 }
 
 // TLS is where the identity is.
@@ -60,6 +70,7 @@ func Default() Config {
 			Cert: "/etc/darter/tls/scheduler.crt",
 			Key:  "/etc/darter/tls/scheduler.key",
 		},
+		Manager: dynamic.Default(),
 		Nodes: Nodes{
 			Heartbeat: config.Duration(nodes.Heartbeat),
 			Missed:    nodes.Missed,
@@ -90,6 +101,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.rpc("").Validate(); err != nil {
 		return fmt.Errorf("nodes: %w", err)
+	}
+	if err := c.Manager.Validate(); err != nil {
+		return fmt.Errorf("manager.%w", err)
 	}
 	if err := c.core().Validate(); err != nil {
 		return fmt.Errorf("swarm: %w", err)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/log"
 
+	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
+	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/metrics"
 	"github.com/darter-p2p/darter/internal/notify"
@@ -80,6 +82,11 @@ func run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("listen for nodes: %w", err)
 	}
 	parts.Add("nodes", func(ctx context.Context) error { return scheduler.Serve(ctx, l, id) })
+	if cfg.Manager.Address != "" {
+		f := dynamic.New(cfg.Manager, id.ClientTLS(pki.Manager), func() *managerv1.Hello { return hello(&cfg) },
+			func(context.Context, *managerv1.State) error { return nil }) // [swarm] changes with a restart only
+		parts.Add("manager", f.Run)
+	}
 	parts.Add("watchdog", func(ctx context.Context) error {
 		return manager.Watch(ctx, func(context.Context) error {
 			scheduler.Stats() // hangs if the core does
@@ -91,6 +98,18 @@ func run(ctx context.Context, cfg Config) error {
 	report(ctx, manager.Ready())
 	log.G(ctx).WithField("address", l.Addr()).WithField("name", id.Name()).WithField("version", version.Number()).Info("Scheduling")
 	return parts.Run(ctx)
+}
+
+// hello says who this scheduler is.
+func hello(cfg *Config) *managerv1.Hello {
+	hostname, _ := os.Hostname() // it is for people and for scopes; empty matches none
+	address := cfg.Host.Advertise
+	if address == "" {
+		address = cfg.Listen
+	}
+	return &managerv1.Hello{
+		Hostname: hostname, Address: address, Idc: cfg.Host.IDC, Location: cfg.Host.Location, Version: version.Number(),
+	}
 }
 
 // identity loads the scheduler's certificate.

@@ -14,6 +14,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/node"
@@ -46,6 +47,7 @@ type Config struct {
 	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
 	Metrics     Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
 	Jobs        Listen                `toml:"jobs" doc:"The manager's jobs over gRPC (preheat, delete, who has what). Only certificates of role manager are let in. The usual address is :65000; empty serves none."`
+	Manager     dynamic.Config        `toml:"manager" doc:"The manager, whose limits replace those of this file while the node runs. Nothing waits for it."`
 	Control     Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
 	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for other nodes, and for URLs (darter get)."`
@@ -147,6 +149,7 @@ func defaultConfig() Config {
 		Rafs:        client.Default(),
 		Credentials: credential.Default(),
 		Containerd:  hosts.Default(),
+		Manager:     dynamic.Default(),
 		Health:      Listen{"127.0.0.1:40901"},
 		Metrics:     Listen{":8000"},
 		Control:     Control{Socket: "/run/darter/darterd.sock"},
@@ -197,6 +200,7 @@ func (c *Config) Validate() error {
 	check("rafs", c.Rafs.Validate())
 	check("credentials", c.Credentials.Validate())
 	check("limits", c.Limits.Validate())
+	check("manager", c.Manager.Validate())
 	check("containerd", c.Containerd.Validate())
 	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())

@@ -31,6 +31,7 @@ import (
 	"github.com/darter-p2p/darter/internal/version"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
+	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/node"
 	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/p2p/tracker"
@@ -58,6 +59,7 @@ type daemon struct {
 	urls     *httpsource.Source // for other hosts
 	own      *httpsource.Source // for users of this one
 	node     *node.Node
+	limits   *limit.Limits
 	exchange *exchange.Exchange
 	tracker  *tracker.Client
 	fetcher  *fetcher.Local
@@ -138,6 +140,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	peer := cfg.node()
+	d.limits = peer.Limits
 	book, events := budget.New(), d.counters.events(log.G(ctx))
 	events.OriginPaused = book.Note
 	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.urls}, Book: book}}, security{d.id}, events)
@@ -272,6 +275,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Add("exchange", d.exchange.Run)
 	g.Add("node", d.node.Run)
 	g.Add("scheduler", d.tracker.Run)
+	d.addManager(g)
 	control, err := serve.Unix(d.cfg.Control.Socket, 0o600)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -31,9 +32,18 @@ type Config struct {
 	State   string `toml:"state" doc:"File that keeps what the manager said last, for when it is away."`
 }
 
+// Default is no manager.
+func Default() Config { return Config{State: "/var/lib/darter/manager.state"} }
+
 // Validate returns the first value that cannot work.
 func (c Config) Validate() error {
-	if c.Address != "" && c.State == "" {
+	if c.Address == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	if c.State == "" {
 		return errors.New("state: empty, want a file")
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"github.com/containerd/errdefs"
@@ -123,6 +124,11 @@ func (s *Server) admit(ctx context.Context, role model.Role, name, remote string
 	}
 	if m.IP == "" {
 		m.IP = remote
+	}
+	for _, address := range []*string{&m.Address, &m.JobAddress} {
+		if strings.HasPrefix(*address, ":") { // it listens on all its addresses
+			*address = net.JoinHostPort(m.IP, (*address)[1:])
+		}
 	}
 	if err := m.Validate(); err != nil {
 		return nil, place{}, err

@@ -156,8 +156,8 @@ type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	Ip            string                 `protobuf:"bytes,2,opt,name=ip,proto3" json:"ip,omitempty"`                                   // empty = that of the connection
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`                         // host:port where others reach it
-	JobAddress    string                 `protobuf:"bytes,4,opt,name=job_address,json=jobAddress,proto3" json:"job_address,omitempty"` // host:port of its job service; empty = none
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`                         // host:port where others reach it; an empty host is ip
+	JobAddress    string                 `protobuf:"bytes,4,opt,name=job_address,json=jobAddress,proto3" json:"job_address,omitempty"` // host:port of its job service, likewise; empty = none
 	Idc           string                 `protobuf:"bytes,5,opt,name=idc,proto3" json:"idc,omitempty"`
 	Location      string                 `protobuf:"bytes,6,opt,name=location,proto3" json:"location,omitempty"`                              // "region|zone|rack"
 	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`                                // of the program
