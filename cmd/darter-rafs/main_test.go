@@ -31,7 +31,7 @@ func TestDefaultConfigIsPrintedAndRead(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.toml")
-	if err := os.WriteFile(bad, []byte("[rafs.fill]\nparalel = 3\n"), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte("[rafs.fill]\nmany = 3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	worse := filepath.Join(t.TempDir(), "worse.toml")
@@ -45,7 +45,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"--nonsense"}, "nonsense"},
 		{[]string{"extra"}, `"extra"`},
 		{[]string{"--config", "/nonexistent"}, "--print-default-config"},
-		{[]string{"--config", bad}, "rafs.fill.paralel"},
+		{[]string{"--config", bad}, "rafs.fill.many"},
 		{[]string{"--config", worse}, "fill.parallel: 99"},
 	} {
 		var out bytes.Buffer
