@@ -234,7 +234,7 @@ func TestDecodeRubbish(t *testing.T) {
 		if err := blob.Decode(0, good, want); err != nil {
 			t.Fatal(err)
 		}
-		for at := range good {
+		for at := 0; at < len(good); at += 1 + at/16 { // every byte of the head, then fewer
 			bad := bytes.Clone(good)
 			bad[at] ^= 0x55
 			err := blob.Decode(0, bad, dst)
