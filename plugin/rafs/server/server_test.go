@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +215,39 @@ func TestDarterdRestarts(t *testing.T) {
 		t.Fatal("the reader waits")
 	}
 	n.check()
+}
+
+// A reader who gets signals while he waits, as every Go program does, gets his bytes.
+func TestSignals(t *testing.T) {
+	n := newNode(t)
+	s := n.open()
+	if err := s.Mount(t.Context(), n.request()); err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	n.darterd.set(nil, gate)
+	thread, read := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		_, err := os.ReadFile(filepath.Join(n.mnt, "layer0-3"))
+		read <- err
+	}()
+	tid := <-thread
+	for n.darterd.count("") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 { // the kernel tells FUSE of the first; nothing tells us when it has
+		if err := unix.Tgkill(os.Getpid(), tid, unix.SIGURG); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(gate)
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
 }
 
 // kill -9 of the mount server in the middle of a read. With a keeper the reader does
