@@ -46,7 +46,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { store.Close() })
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	w := &world{store: store, at: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	w.Guard = access.New(store, w.now)
 	return w

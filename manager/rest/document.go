@@ -96,14 +96,13 @@ func (d *document) operation(r *route) object {
 		strconv.Itoa(r.status): success,
 		"default":              object{"description": "Refused or failed.", "content": object{"application/problem+json": object{"schema": reference("Problem")}}},
 	}
-	switch need := r.right; {
-	case need == right{}:
+	if r.right == (right{}) {
 		out["security"] = []any{}
-	default:
-		out["security"] = []any{object{"token": []string{}}, object{"session": []string{}}}
-		if need.object != "" {
-			out["description"] = fmt.Sprintf("Needs %s:%s.", need.object, need.action)
-		}
+		return out
+	}
+	out["security"] = []any{object{"token": []string{}}, object{"session": []string{}}}
+	if r.right.object != "" {
+		out["description"] = fmt.Sprintf("Needs %s:%s.", r.right.object, r.right.action)
 	}
 	return out
 }

@@ -49,24 +49,23 @@ func TestDocumentNamesTheRoutes(t *testing.T) {
 	w := newWorld(t)
 	ids := map[string]bool{}
 	for path, item := range w.doc.Paths.Map() {
-		real := strings.NewReplacer("{id}", "77", "{version}", "77", "{name}", "none").Replace(path)
+		there := strings.NewReplacer("{id}", "77", "{version}", "77", "{name}", "none").Replace(path)
 		for _, method := range []string{"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"} {
-			answer := w.do(request(method, real, "", ""))
+			answer := w.do(request(method, there, "", ""))
 			operation := item.GetOperation(method)
-			switch {
-			case operation == nil:
+			if operation == nil {
 				if answer.Code != http.StatusMethodNotAllowed || answer.Header().Get("Allow") == "" {
 					t.Errorf("%s %s: status %d, and the document has no such operation", method, path, answer.Code)
 				}
-			default:
-				if ids[operation.OperationID] {
-					t.Errorf("two operations are called %s", operation.OperationID)
-				}
-				ids[operation.OperationID] = true
-				open := operation.Security != nil && len(*operation.Security) == 0
-				if !open && answer.Code != http.StatusUnauthorized {
-					t.Errorf("%s %s: a stranger is answered %d", method, path, answer.Code)
-				}
+				continue
+			}
+			if ids[operation.OperationID] {
+				t.Errorf("two operations are called %s", operation.OperationID)
+			}
+			ids[operation.OperationID] = true
+			open := operation.Security != nil && len(*operation.Security) == 0
+			if !open && answer.Code != http.StatusUnauthorized {
+				t.Errorf("%s %s: a stranger is answered %d", method, path, answer.Code)
 			}
 		}
 	}

@@ -49,7 +49,11 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { store.Close() })
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	w := &world{t: t, store: store, now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), done: map[string]bool{}}
 	clock := func() time.Time { return w.now }
 	w.guard = access.New(store, clock)
