@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -115,6 +118,11 @@ func newSystem(t *testing.T, l *lab.Lab, o lab.SystemOptions, recipe image.Recip
 	return s, pushed
 }
 
+// mostRelief is what a node may read of an image that its seed reads, in bytes: readers
+// that get nothing for 2 s, as on a busy machine, may read a few pieces by the scheduler's
+// leave.
+const mostRelief = 6 << 20
+
 // wantBlobRequests fails the test unless the registry was asked for blobs by the
 // host exactly if some is true.
 func wantBlobRequests(t *testing.T, registry *lab.Registry, from *lab.Host, some bool) {
@@ -122,6 +130,16 @@ func wantBlobRequests(t *testing.T, registry *lab.Registry, from *lab.Host, some
 	requests, err := registry.BlobRequests(from)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var relief int64
+	if !some {
+		requests = slices.DeleteFunc(requests, func(r lab.Request) bool {
+			mine := r.Status == http.StatusPartialContent && strings.HasPrefix(r.Agent, "darter/")
+			if mine {
+				relief += r.Bytes
+			}
+			return mine && relief <= mostRelief
+		})
 	}
 	if some != (len(requests) > 0) {
 		t.Errorf("the registry's log has %d reads of blobs by %s, wanted some: %t %v", len(requests), from.Name, some, requests)
