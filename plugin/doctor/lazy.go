@@ -2,12 +2,14 @@ package doctor
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"github.com/darter-p2p/darter/plugin/rafs/client"
 )
 
 // lazy tells how this machine mounts Nydus images, which the mount server has tried.
-// A node that has none works without.
+// A node that has none works without, and so does one without such a server.
 func (f *facts) lazy(ctx context.Context) Finding {
 	switch {
 	case !f.Snapshots:
@@ -18,6 +20,9 @@ func (f *facts) lazy(ctx context.Context) Finding {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	s, err := f.Lazy(ctx)
+	if errors.Is(err, fs.ErrNotExist) { // no socket: it was not installed, or not started
+		return skip("darter-rafs does not run, and Nydus images are refused; systemctl enable --now darter-rafs where they are wanted")
+	}
 	if err != nil {
 		return warn("systemctl enable --now darter-rafs; or set rafs.socket = '' in "+f.Config+" where no Nydus image is wanted",
 			"darter-rafs does not answer, so that pulls of Nydus images fail: %v", err)
