@@ -19,6 +19,15 @@ type Report struct {
 	// SeedCopies is what the seed's own interface sent meanwhile, in images.
 	SeedCopies float64      `json:"seed_copies"`
 	Nodes      []NodeReport `json:"nodes"`
+	Lazy       *LazyReport  `json:"lazy,omitempty"` // absent where this machine cannot mount Nydus images
+}
+
+// LazyReport is the start of the same image as a Nydus image, on a node that has nothing of it.
+type LazyReport struct {
+	ImageBytes int64   `json:"image_bytes"` // of its manifest, config, blobs and bootstrap
+	Seconds    float64 `json:"seconds"`     // from the start of the pull to the first file read
+	Fetched    int64   `json:"fetched"`     // by the node until then, from anybody
+	Right      bool    `json:"right"`       // the file's bytes are those of the ordinary image
 }
 
 // NodeReport is one node's pull.
@@ -36,6 +45,7 @@ type NodeReport struct {
 const (
 	maxOriginRatio = 1.02
 	minPeerShare   = 0.3 // of the image, of each node
+	maxLazyShare   = 0.1 // of the Nydus image, before its first file was read
 	maxSeedCopies  = 1.6
 )
 
@@ -55,6 +65,14 @@ func (r Report) Misses() []string {
 		}
 		if share := float64(n.FromPeers) / float64(r.ImageBytes); share < minPeerShare {
 			miss("%s got %.2f of the image from other nodes, at least %.1f is wanted", n.Name, share, minPeerShare)
+		}
+	}
+	if l := r.Lazy; l != nil {
+		if !l.Right {
+			miss("the file read out of the Nydus image is not that of the ordinary one")
+		}
+		if share := float64(l.Fetched) / float64(l.ImageBytes); share > maxLazyShare {
+			miss("%.2f of the Nydus image was fetched before its first file was read, at most %.1f is wanted", share, maxLazyShare)
 		}
 	}
 	return misses

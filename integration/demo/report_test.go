@@ -18,6 +18,7 @@ func good() Report {
 			{Name: "node1", Seconds: 5, FromPeers: 600, FromSeed: 400, DigestOK: true},
 			{Name: "node2", Seconds: 6, FromPeers: 300, FromSeed: 690, FromOrigin: 10, DigestOK: true},
 		},
+		Lazy: &LazyReport{ImageBytes: 900, Seconds: 0.5, Fetched: 90, Right: true},
 	}
 }
 
@@ -31,6 +32,9 @@ func TestMisses(t *testing.T) {
 		{"origin", func(r *Report) { r.OriginRatio = 1.021 }, "the registry sent 1.021 images"},
 		{"seed", func(r *Report) { r.SeedCopies = 1.61 }, "the seed sent 1.61 images"},
 		{"peers", func(r *Report) { r.Nodes[1].FromPeers = 299 }, "node2 got 0.30 of the image"},
+		{"no lazy images here", func(r *Report) { r.Lazy = nil }, ""},
+		{"lazy", func(r *Report) { r.Lazy.Fetched = 100 }, "0.11 of the Nydus image was fetched"},
+		{"lazy content", func(r *Report) { r.Lazy.Right = false }, "the file read out of the Nydus image"},
 		{"digest", func(r *Report) { r.Nodes[0].DigestOK = false }, "node1 does not have the right content"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,7 +61,7 @@ func TestReportHasExactlyTheNamedFields(t *testing.T) {
 	if err := json.Unmarshal(text, &top); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"image_bytes", "nodes", "origin_bytes", "origin_ratio", "seed_copies"}
+	want := []string{"image_bytes", "lazy", "nodes", "origin_bytes", "origin_ratio", "seed_copies"}
 	if got := keys(top); !reflect.DeepEqual(got, want) {
 		t.Errorf("fields %v, want %v", got, want)
 	}

@@ -59,7 +59,12 @@ func show(ctx context.Context, l *lab.Lab, out *os.File) (Report, error) {
 	if failed != nil {
 		return Report{}, failed
 	}
-	return report(ctx, system, image, pulls, interfaces{after.registry - before.registry, after.seed - before.seed}, out)
+	r, err := report(ctx, system, image, pulls, interfaces{after.registry - before.registry, after.seed - before.seed}, out)
+	if err != nil {
+		return Report{}, err
+	}
+	r.Lazy, err = startLazily(ctx, system, image, out)
+	return r, err
 }
 
 // door is a way into darter.
