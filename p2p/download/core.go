@@ -134,6 +134,8 @@ func (c *Core) Have(id p2p.TaskID, from p2p.HostID, pieces ...p2p.Piece) {
 		p.noFresh = false
 		if !p.seed {
 			t.avail[piece]++
+		} else if len(p.standing) > 0 { // it sends this to somebody now
+			t.idle = time.Time{}
 		}
 	}
 }

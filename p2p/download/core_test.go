@@ -177,6 +177,23 @@ func TestSeedRepeatsOnlyAfterAWait(t *testing.T) {
 	}
 }
 
+// What a seed has just got it sends to somebody who has a request standing there: asked
+// for by name at once it would come twice.
+func TestSeedsNewPieceIsNotAskedForByName(t *testing.T) {
+	b := newBench(t, 8)
+	b.neighbour(b.task, "seed", true, 0)
+	standing := b.poll(2)
+	for piece := p2p.Piece(0); piece < 7; piece++ {
+		b.now = b.now.Add(time.Second)
+		b.Have(b.task, "seed", piece+1)
+		if asks := b.Poll(b.now).Asks; len(asks) > 0 {
+			t.Fatalf("asked %+v beside two standing requests", asks)
+		}
+		b.arrive(Ask{ID: standing[0].ID, Piece: piece}, ms)
+		standing = append(standing[1:], b.poll(1)...)
+	}
+}
+
 func TestLatePieceIsAskedElsewhere(t *testing.T) {
 	b := newBench(t, 8)
 	b.neighbour(b.task, "fast", false, 0, 1)
