@@ -289,7 +289,7 @@ func wantHealthy(t *testing.T, all []doctor.Finding) {
 		t.Error("doctor says nothing")
 	}
 	for _, f := range all {
-		if f.Level != doctor.OK && f.Check != "systemd" {
+		if f.Level != doctor.OK && f.Check != "systemd" && f.Check != "Nydus images" { // those run on no lab node
 			t.Errorf("doctor: %s; %s", f, f.Do)
 		}
 	}
