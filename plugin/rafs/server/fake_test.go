@@ -37,8 +37,18 @@ func TestMain(m *testing.M) {
 	case "server":
 		os.Exit(exitCode(process()))
 	}
-	goleak.VerifyTestMain(m)
+	var err error
+	if imageDir, err = os.MkdirTemp("", "darter-rafs-image-"); err != nil {
+		os.Exit(exitCode(err))
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(imageDir)
+		os.Exit(code)
+	}))
 }
+
+// imageDir is the folder of makeImage's image, removed when the tests end.
+var imageDir string
 
 func exitCode(err error) int {
 	if err == nil {
@@ -69,10 +79,6 @@ type image struct {
 }
 
 var makeImage = sync.OnceValues(func() (*image, error) {
-	dir, err := os.MkdirTemp("", "darter-rafs-image-")
-	if err != nil {
-		return nil, err
-	}
 	img := &image{blobs: map[digest.Digest]string{}, files: map[string][]byte{}}
 	r := rand.New(rand.NewPCG(1, 2))
 	var layers []convert.Layer
@@ -100,7 +106,7 @@ var makeImage = sync.OnceValues(func() (*image, error) {
 			return io.NopCloser(bytes.NewReader(b.Bytes())), nil
 		}})
 	}
-	made, err := convert.Convert(context.Background(), layers, dir, convert.Options{ChunkSize: 128 << 10})
+	made, err := convert.Convert(context.Background(), layers, imageDir, convert.Options{ChunkSize: 128 << 10})
 	if err != nil {
 		return nil, err
 	}
