@@ -137,9 +137,7 @@ func (n *Node) receiveRevocation(l exchange.Link, r trust.Revocation) error {
 }
 
 func (n *Node) spreadRevocationLocked(t *task, r trust.Revocation) {
-	for id, nb := range t.neighbours {
-		if h := n.hosts[id]; h != nil && h.link != nil && nb.told {
-			h.link.Send(exchange.Revoke{Revocation: r})
-		}
+	for _, l := range n.toldLocked(t) {
+		l.Send(exchange.Revoke{Revocation: r})
 	}
 }

@@ -33,9 +33,9 @@ func (n *Node) noteLocked(t *task, r p2p.Reading, from p2p.HostID) {
 		return
 	}
 	n.keepReadingsLocked(t, r)
-	for id, nb := range t.neighbours {
-		if h := n.hosts[id]; h != nil && h.link != nil && nb.told && id != from {
-			h.link.Send(exchange.Reading{Task: t.id, Reading: r})
+	for _, l := range n.toldLocked(t) {
+		if l.Host() != from {
+			l.Send(exchange.Reading{Task: t.id, Reading: r})
 		}
 	}
 }

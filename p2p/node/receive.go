@@ -167,15 +167,11 @@ func (n *Node) flushLocked() {
 	for t := range n.untold {
 		have := exchange.Have{Task: t.id, Pieces: t.pending}
 		t.pending = nil
-		for id, nb := range t.neighbours {
-			h := n.hosts[id]
-			if !nb.told || h == nil || h.link == nil {
-				continue
-			}
+		for nb, l := range n.toldLocked(t) {
 			if nb.set != nil && nb.set.Full() && !nb.host.Seed && !t.haveAll() {
 				continue
 			}
-			h.link.Send(have)
+			l.Send(have)
 		}
 	}
 	clear(n.untold)
@@ -184,9 +180,9 @@ func (n *Node) flushLocked() {
 // tellFullLocked tells neighbours that are complete, which were not told of single pieces,
 // that this host is, too: now neither needs the other, and both may rest.
 func (n *Node) tellFullLocked(t *task) {
-	for id, nb := range t.neighbours {
-		if h := n.hosts[id]; h != nil && h.link != nil && nb.told && nb.set != nil && nb.set.Full() {
-			h.link.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
+	for nb, l := range n.toldLocked(t) {
+		if nb.set != nil && nb.set.Full() {
+			l.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
 		}
 	}
 }

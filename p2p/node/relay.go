@@ -2,6 +2,7 @@ package node
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
@@ -11,17 +12,25 @@ import (
 // Batches of digests spread over the mesh by an epidemic broadcast tree (Plumtree:
 // Leitão, Pereira, Rodrigues 2007): a neighbour that brings what was known already is
 // pruned, a Have of a piece without a digest grafts the neighbour on again. Haves are
-// what Plumtree calls IHAVE. Whoever signs is never pruned: its word is the first.
+// what Plumtree calls IHAVE. A seed is never pruned: mostly it signs, and its word is the first.
+
+// toldLocked yields the neighbours that were told of a task on their present link.
+func (n *Node) toldLocked(t *task) iter.Seq2[*neighbour, exchange.Link] {
+	return func(yield func(*neighbour, exchange.Link) bool) {
+		for id, nb := range t.neighbours {
+			if h := n.hosts[id]; nb.told && h != nil && h.link != nil && !yield(nb, h.link) {
+				return
+			}
+		}
+	}
+}
 
 // relayLocked passes a batch on that came from a host. A final one goes to all: a
 // neighbour that lacks it says no Have by which it would be missed.
 func (n *Node) relayLocked(t *task, b trust.Batch, author trust.Author, from p2p.HostID) {
-	for id, nb := range t.neighbours {
-		if id == author.Host || id == from || !nb.told || nb.quiet && !b.Final {
-			continue
-		}
-		if h := n.hosts[id]; h != nil && h.link != nil {
-			h.link.Send(exchange.Digests{Batch: b})
+	for nb, l := range n.toldLocked(t) {
+		if id := l.Host(); id != author.Host && id != from && (!nb.quiet || b.Final) {
+			l.Send(exchange.Digests{Batch: b})
 		}
 	}
 }
@@ -71,17 +80,18 @@ func (n *Node) receivePruneLocked(from p2p.HostID, id p2p.TaskID) {
 // was not pruned had them all.
 func (n *Node) receiveGraftLocked(l exchange.Link, m exchange.Graft) {
 	t := n.tasks[m.Task]
-	if t == nil || t.neighbours[l.Host()] == nil || !t.neighbours[l.Host()].quiet {
+	if t == nil {
 		return
 	}
-	t.neighbours[l.Host()].quiet = false
+	nb := t.neighbours[l.Host()]
+	if nb == nil || !nb.quiet {
+		return
+	}
+	nb.quiet = false
 	for _, b := range t.batches {
 		end := b.First + p2p.Piece(len(b.Digests))
-		for _, p := range m.Pieces {
-			if b.First <= p && p < end {
-				l.Send(exchange.Digests{Batch: b})
-				break
-			}
+		if slices.ContainsFunc(m.Pieces, func(p p2p.Piece) bool { return b.First <= p && p < end }) {
+			l.Send(exchange.Digests{Batch: b})
 		}
 	}
 }
