@@ -259,6 +259,7 @@ func FuzzParseOrigin(f *testing.F) {
 	f.Add("https://h/a?b=c#darter-generation=%22v1%22")
 	f.Add("http://[::1]:80/a#darter-generation=Fri%2C+20+Nov+2026+12%3A00%3A30+GMT+5")
 	f.Add("ftp://h/%zz#x")
+	f.Add("http://h" + strings.Repeat("\xe9", 1200)) // shorter than it is when escaped
 	f.Fuzz(func(t *testing.T, s string) {
 		u, validator, err := ParseOrigin(p2p.Origin(s))
 		if err != nil {

@@ -67,6 +67,8 @@ func ParseURL(raw string) (*url.URL, error) {
 		return nil, bad("no host")
 	case strings.ContainsAny(u.Hostname(), "%/\\ "):
 		return nil, bad("bad host")
+	case len(u.String()) > maxURL: // escaped, which is how it travels
+		return nil, bad(fmt.Sprintf("longer than %d bytes when escaped", maxURL))
 	}
 	return u, nil
 }
