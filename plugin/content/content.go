@@ -86,11 +86,13 @@ func (h Handler) answer(w http.ResponseWriter, r *http.Request, u fetcher.URL, w
 		set("Content-Length", strconv.FormatInt(body.Length, 10))
 	}
 	w.WriteHeader(status)
-	_ = http.NewResponseController(w).Flush() // so that a cut body is seen as one; Copy says what is wrong
+	flush := http.NewResponseController(w).Flush
+	_ = flush() // so that a cut body is seen as one; Copy says what is wrong
 	if n, err := io.Copy(w, body.ReadCloser); err != nil {
 		if r.Context().Err() == nil {
 			log.G(r.Context()).WithError(err).WithField("sent", n).Warn("a URL's content could not be finished")
 		}
+		_ = flush() // what came is the client's to keep, it goes on from there
 		panic(http.ErrAbortHandler)
 	}
 }
