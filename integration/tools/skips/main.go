@@ -1,10 +1,11 @@
 // Command skips reads `go test -json` from its input. It prints what `go test`
-// would print, and at the end the tests that were skipped and why. It fails if
-// a test failed, and if its input holds no test result at all.
+// would print, and at the end the slowest tests and those that were skipped and
+// why. It fails if a test failed, and if its input holds no test result at all.
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,16 @@ type event struct {
 	ImportPath string
 	Test       string
 	Output     string
+	Elapsed    float64 // seconds
+}
+
+// shownSlow is how many of the slowest tests are listed.
+const shownSlow = 20
+
+// took is how long a test of its own, not a part of one, ran.
+type took struct {
+	test    test
+	seconds float64
 }
 
 type test struct{ pkg, name string }
@@ -41,6 +52,7 @@ type report struct {
 	out     io.Writer
 	pending map[test][]string // output of tests that have not ended
 	skipped []string
+	slow    []took
 	passed  int
 	failed  []string
 }
@@ -72,6 +84,9 @@ func (r *report) read(in io.Reader) error {
 
 func (r *report) event(e event) {
 	key := test{e.Package, e.Test}
+	if e.Elapsed >= 1 && e.Test != "" && !strings.Contains(e.Test, "/") {
+		r.slow = append(r.slow, took{key, e.Elapsed})
+	}
 	switch e.Action {
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
@@ -146,6 +161,13 @@ func reason(output []string) string {
 
 // finish prints the summary and reports whether all went well.
 func (r *report) finish() bool {
+	slices.SortStableFunc(r.slow, func(a, b took) int { return cmp.Compare(b.seconds, a.seconds) })
+	for i, t := range r.slow[:min(len(r.slow), shownSlow)] {
+		if i == 0 {
+			fmt.Fprintln(r.out)
+		}
+		fmt.Fprintf(r.out, "SLOW %6.1fs %s %s\n", t.seconds, t.test.pkg, t.test.name)
+	}
 	fmt.Fprintf(r.out, "\n%d tests passed, %d failed, %d skipped\n", r.passed, len(r.failed), len(r.skipped))
 	for _, list := range []struct {
 		word  string

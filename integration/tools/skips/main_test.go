@@ -9,7 +9,7 @@ const stream = `{"Action":"start","Package":"m/a"}
 {"Action":"run","Package":"m/a","Test":"TestOne"}
 {"Action":"output","Package":"m/a","Test":"TestOne","Output":"=== RUN   TestOne\n"}
 {"Action":"output","Package":"m/a","Test":"TestOne","Output":"    a_test.go:5: chatter\n"}
-{"Action":"pass","Package":"m/a","Test":"TestOne","Elapsed":0}
+{"Action":"pass","Package":"m/a","Test":"TestOne","Elapsed":2.5}
 {"Action":"output","Package":"m/a","Test":"TestTwo","Output":"=== RUN   TestTwo\n"}
 {"Action":"output","Package":"m/a","Test":"TestTwo","Output":"    a_test.go:9: no ctr in PATH\n"}
 {"Action":"output","Package":"m/a","Test":"TestTwo","Output":"--- SKIP: TestTwo (0.00s)\n"}
@@ -34,7 +34,7 @@ func run(t *testing.T, in string) (out string, ok bool) {
 
 func TestSkips(t *testing.T) {
 	out, ok := run(t, stream)
-	want := "ok  \tm/a\t0.01s\n\n1 tests passed, 0 failed, 1 skipped\nSKIP m/a TestTwo: a_test.go:9: no ctr in PATH\n"
+	want := "ok  \tm/a\t0.01s\n\nSLOW    2.5s m/a TestOne\n\n1 tests passed, 0 failed, 1 skipped\nSKIP m/a TestTwo: a_test.go:9: no ctr in PATH\n"
 	if !ok || out != want {
 		t.Errorf("ok %v, output:\n%s\nwant:\n%s", ok, out, want)
 	}
