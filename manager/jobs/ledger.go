@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -16,6 +18,7 @@ const whole = ""
 // nodes said, which items are new since they were written last, and what they add up to.
 type ledger struct {
 	items map[key]*model.JobItem
+	names []string // of the contents that each node has an item of
 	dirty map[key]bool
 	total Totals
 	nodes map[string]*NodeResult
@@ -74,6 +77,10 @@ func (l *ledger) plan(nodes []Node, contents []*nodev1.Content) {
 	l.total.Contents = len(contents)
 	for _, c := range contents {
 		l.total.Bytes += max(c.GetSize(), 0)
+		l.names = append(l.names, name(c))
+	}
+	if len(contents) == 0 {
+		l.names = []string{whole}
 	}
 	for _, n := range nodes {
 		l.nodes[n.Name] = &NodeResult{Name: n.Name, IP: n.IP, Hostname: n.Hostname, Seed: n.Seed, State: model.Waiting}
@@ -86,15 +93,21 @@ func (l *ledger) plan(nodes []Node, contents []*nodev1.Content) {
 	}
 }
 
-// name is a content's name in items.
+// maxItemName bounds a content's name in items, in bytes.
+const maxItemName = 500
+
+// name is a content's name in items; URLs that are alike at their beginning keep names of
+// their own.
 func name(c *nodev1.Content) string {
 	if c.GetKind() == nodev1.Kind_KIND_URL {
-		return cut(c.GetUrl(), 500)
+		if u := c.GetUrl(); len(u) > maxItemName {
+			sum := sha256.Sum256([]byte(u))
+			return model.Text(u, maxItemName-20) + "..." + hex.EncodeToString(sum[:8])
+		}
+		return model.Text(c.GetUrl(), maxItemName)
 	}
 	return c.GetDigest()
 }
-
-func cut(s string, n int) string { return s[:min(len(s), n)] }
 
 func (l *ledger) put(i model.JobItem) {
 	k := key{i.Member, i.Content}
@@ -111,7 +124,7 @@ func (l *ledger) change(member, content string, f func(*model.JobItem)) {
 	}
 	was := *i
 	f(i)
-	i.Error = cut(i.Error, 2000)
+	i.Error = model.Text(i.Error, 2000)
 	if *i != was {
 		l.dirty[k] = true
 	}
@@ -159,10 +172,8 @@ func (l *ledger) end(member, content string, state model.JobState, why string) {
 
 // endNode ends all items of a node that have not ended.
 func (l *ledger) endNode(member string, state model.JobState, why string) {
-	for k := range l.items {
-		if k.member == member {
-			l.end(k.member, k.content, state, why)
-		}
+	for _, content := range l.names {
+		l.end(member, content, state, why)
 	}
 }
 
@@ -235,7 +246,7 @@ func (l *ledger) settle() (model.JobState, Result, string) {
 		state, first = model.Cancelled, fmt.Sprintf("%d of %d items were left when the job was cancelled", cancelled, r.Items)
 	}
 	r.Nodes, r.Left = l.detail()
-	return state, r, cut(first, 2000)
+	return state, r, model.Text(first, 2000)
 }
 
 // held is how many bytes of an item are verified.

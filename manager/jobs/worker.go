@@ -198,7 +198,7 @@ func (w *Worker) perform(ctx context.Context, j *model.Job) (model.JobState, Res
 	defer cancel()
 	r := &run{Worker: w, job: j, args: a, ledger: newLedger()}
 	if err := r.prepare(ctx); err != nil {
-		state, words := model.Failed, cut(message(err), 2000)
+		state, words := model.Failed, model.Text(message(err), 2000)
 		if cause := context.Cause(ctx); cause != nil {
 			if errors.Is(cause, errCancelled) {
 				state = model.Cancelled

@@ -239,14 +239,14 @@ const auditTimeout = 10 * time.Second
 func (a *API) audit(c *call, rt *route, status int, err error) {
 	entry := &model.Audit{
 		At: model.At(a.Now()), ActorKind: c.actor.Kind(), Actor: c.actor.String(), Remote: c.remote,
-		Action: rt.name, Object: cut(c.URL.Path), Status: int64(status), Outcome: "ok",
+		Action: rt.name, Object: model.Text(c.URL.Path, model.MaxText), Status: int64(status), Outcome: "ok",
 	}
 	if err != nil {
 		entry.Outcome = "failed"
 		if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusTooManyRequests {
 			entry.Outcome = "refused"
 		}
-		entry.Detail = cut(words(err))
+		entry.Detail = model.Text(words(err), model.MaxText)
 		if _, told := statusOf(err); !told {
 			entry.Detail = http.StatusText(status)
 		}
@@ -262,11 +262,6 @@ func (a *API) audit(c *call, rt *route, status int, err error) {
 		log.G(ctx).WithError(err).WithField("actor", entry.Actor).WithField("operation", rt.name).WithField("object", entry.Object).
 			WithField("outcome", entry.Outcome).Error("An audit cannot be written")
 	}
-}
-
-func cut(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "?")
-	return s[:min(len(s), model.MaxText)]
 }
 
 // refusals bounds the audits that strangers cause.
