@@ -76,7 +76,8 @@ func (s *Store) claim(db *gorm.DB, j *model.Job, holder string, now time.Time, l
 		j.StartedAt = model.At(now)
 	}
 	answer := db.Model(&model.Job{}).
-		Where("id = ? AND attempt = ? AND state IN ?", j.ID, j.Attempt, []model.JobState{model.Waiting, model.Running}).Updates(set)
+		Where("id = ? AND attempt = ? AND lease_until = ? AND state IN ?", // as it was read: it may have been renewed since
+			j.ID, j.Attempt, j.LeaseUntil, []model.JobState{model.Waiting, model.Running}).Updates(set)
 	if answer.Error != nil {
 		if collided(answer.Error) {
 			return false, nil
