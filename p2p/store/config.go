@@ -10,11 +10,8 @@ import (
 	"github.com/darter-p2p/darter/p2p/store/vfs"
 )
 
-// Config says where a Disk keeps tasks and how much of the disk it may use.
-type Config struct {
-	// Root is the directory of the store; it is made if its parent exists. One
-	// process at a time uses it.
-	Root string
+// Space is how much of the disk a store may use, and for how long.
+type Space struct {
 	// Quota is what the tasks may reserve together, in bytes; 0 = only Floor bounds
 	// them. A task larger than this is never accepted.
 	Quota int64
@@ -25,6 +22,15 @@ type Config struct {
 	Floor int64
 	// TTL is how long a task that nobody uses is kept; 0 = until its space is needed.
 	TTL time.Duration
+}
+
+// Config says where a Disk keeps tasks and how much of the disk it may use.
+type Config struct {
+	// Root is the directory of the store; it is made if its parent exists. One
+	// process at a time uses it.
+	Root string
+	// Space is what it begins with; SetSpace changes it.
+	Space
 	// SyncBytes is how much of a task is written before it is made durable, in
 	// bytes. A crash costs verifying at most about this much of each task again.
 	SyncBytes int64
@@ -40,7 +46,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Root:         "/var/lib/darter/pieces",
-		Floor:        10 << 30,
+		Space:        Space{Floor: 10 << 30},
 		SyncBytes:    64 << 20,
 		SyncInterval: 2 * time.Second,
 	}
@@ -48,22 +54,30 @@ func Default() Config {
 
 // Validate reports what is wrong with the configuration, as ErrInvalidArgument.
 func (c Config) Validate() error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("store: "+format+": %w", append(args, errdefs.ErrInvalidArgument)...)
-	}
 	switch {
 	case !filepath.IsAbs(c.Root):
 		return bad("root %q is not an absolute path", c.Root)
-	case c.Quota < 0:
-		return bad("quota of %d bytes, want 0 or more", c.Quota)
-	case c.Floor < 0:
-		return bad("floor of %d bytes, want 0 or more", c.Floor)
-	case c.TTL < 0:
-		return bad("ttl of %s, want 0 or more", c.TTL)
 	case c.SyncBytes <= 0:
 		return bad("sync_bytes of %d, want more than 0", c.SyncBytes)
 	case c.SyncInterval <= 0:
 		return bad("sync_interval of %s, want more than 0", c.SyncInterval)
 	}
+	return c.Space.Validate()
+}
+
+// Validate reports what is wrong with the space, as ErrInvalidArgument.
+func (s Space) Validate() error {
+	switch {
+	case s.Quota < 0:
+		return bad("quota of %d bytes, want 0 or more", s.Quota)
+	case s.Floor < 0:
+		return bad("floor of %d bytes, want 0 or more", s.Floor)
+	case s.TTL < 0:
+		return bad("ttl of %s, want 0 or more", s.TTL)
+	}
 	return nil
+}
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("store: "+format+": %w", append(args, errdefs.ErrInvalidArgument)...)
 }

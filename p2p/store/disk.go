@@ -39,11 +39,13 @@ type Disk struct {
 	mu       sync.Mutex
 	entries  map[p2p.TaskID]*entry
 	reserved int64 // bytes
+	space    Space
 
 	sparse atomic.Bool // the file system cannot reserve space
 	closed atomic.Bool
 
 	wake    chan struct{} // a task has SyncBytes to sync
+	resized chan struct{} // the space has changed
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -65,7 +67,9 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		log:      log.G(ctx).WithField("store", cfg.Root),
 		unsynced: map[string]bool{},
 		entries:  map[p2p.TaskID]*entry{},
+		space:    cfg.Space,
 		wake:     make(chan struct{}, 1),
+		resized:  make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
@@ -373,7 +377,7 @@ func (d *Disk) Usage() Usage {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Usage{Reserved: d.reserved, Quota: d.cfg.Quota, DiskFree: free, Floor: d.cfg.Floor}
+	return Usage{Reserved: d.reserved, Quota: d.space.Quota, DiskFree: free, Floor: d.space.Floor}
 }
 
 func (d *Disk) check() error {

@@ -17,6 +17,8 @@ func (d *Disk) run() {
 			return
 		case <-d.wake:
 			d.logError("sync", d.syncTasks(d.cfg.SyncBytes))
+		case <-d.resized:
+			d.logError("give space back", d.maintain())
 		case <-ticker.C:
 			d.logError("sync", d.syncTasks(0))
 			d.logError("give space back", d.maintain())
@@ -78,11 +80,11 @@ func (t *task) bytesToSync() int64 {
 	return t.unsyncedBytes
 }
 
-// maintain removes what nobody used for Config.TTL, and what it takes to be under
+// maintain removes what nobody used for Space.TTL, and what it takes to be under
 // the quota and above the floor again.
 func (d *Disk) maintain() error {
 	d.naming.Lock()
-	dropped := d.drop(victimsByAge(d.candidates(), d.cfg.TTL, time.Now()), "unused for too long")
+	dropped := d.drop(victimsByAge(d.candidates(), d.Space().TTL, time.Now()), "unused for too long")
 	need, err := d.shortage(0)
 	if err == nil {
 		ids, _ := d.choose(need)

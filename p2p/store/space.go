@@ -12,12 +12,39 @@ import (
 	"github.com/darter-p2p/darter/p2p/store/journal"
 )
 
+// Space returns how much of the disk the store may use now.
+func (d *Disk) Space() Space {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.space
+}
+
+// SetSpace changes how much of the disk the store may use, or returns
+// ErrInvalidArgument. It returns at once; what is too much then is given back by the
+// store's own goroutine, as far as nobody uses it.
+func (d *Disk) SetSpace(s Space) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	changed := d.space != s
+	d.space = s
+	d.mu.Unlock()
+	if changed {
+		select {
+		case d.resized <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
 // makeRoom evicts tasks until size more bytes fit under the quota and above the
 // floor. If they cannot, it evicts nothing and says so. Disk.naming is held; the
 // caller closes what was evicted when it no longer holds it.
 func (d *Disk) makeRoom(size int64) ([]*entry, error) {
-	if d.cfg.Quota > 0 && size > d.cfg.Quota {
-		return nil, fmt.Errorf("%d bytes are more than the quota of %d: %w", size, d.cfg.Quota, errdefs.ErrResourceExhausted)
+	if quota := d.Space().Quota; quota > 0 && size > quota {
+		return nil, fmt.Errorf("%d bytes are more than the quota of %d: %w", size, quota, errdefs.ErrResourceExhausted)
 	}
 	need, err := d.shortage(size)
 	if err != nil {
@@ -45,9 +72,9 @@ func (d *Disk) shortage(size int64) (shortage, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	need := shortage{floor: d.cfg.Floor + d.promised() + size - free}
-	if d.cfg.Quota > 0 {
-		need.quota = d.reserved + size - d.cfg.Quota
+	need := shortage{floor: d.space.Floor + d.promised() + size - free}
+	if d.space.Quota > 0 {
+		need.quota = d.reserved + size - d.space.Quota
 	}
 	return need, nil
 }

@@ -73,6 +73,52 @@ func TestFloor(t *testing.T) {
 	})
 }
 
+// What is set while the store runs is in force at once, in both directions.
+func TestSetSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(vfs.NewMemory(), "/pieces")
+		cfg.SyncInterval = time.Hour // it does not wait for that
+		d, err := store.Open(quiet(), cfg)
+		must(t, err)
+		defer d.Close() //nolint:errcheck // checked elsewhere
+		cs := make([]*storetest.Content, 4)
+		for i := range cs {
+			cs[i] = storetest.NewContent(uint64(i), 2<<20)
+			h := mustCreate(t, d, cs[i])
+			if i == 0 {
+				defer h.Release()
+			} else {
+				h.Release()
+			}
+			time.Sleep(time.Second)
+		}
+		set := func(s store.Space) {
+			t.Helper()
+			must(t, d.SetSpace(s))
+			synctest.Wait()
+			if d.Space() != s || d.Usage().Quota != s.Quota || d.Usage().Floor != s.Floor {
+				t.Errorf("space %+v, usage %+v, want %+v", d.Space(), d.Usage(), s)
+			}
+		}
+		if err := d.SetSpace(store.Space{Quota: -1}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("a negative quota: %v", err)
+		}
+		wantTasks(t, d, cs...)
+		set(store.Space{Quota: 6 << 20})
+		wantTasks(t, d, cs[0], cs[2], cs[3])
+		set(store.Space{TTL: 1500 * time.Millisecond})
+		wantTasks(t, d, cs[0], cs[3])
+		set(store.Space{Quota: 1 << 20}) // what is open stays
+		wantTasks(t, d, cs[0])
+		if _, err := d.Create(cs[1].ID, cs[1].Geometry); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("more than the quota: %v", err)
+		}
+		set(store.Space{})
+		mustCreate(t, d, cs[1]).Release()
+		wantTasks(t, d, cs[0], cs[1])
+	})
+}
+
 func wantTasks(t *testing.T, s store.Store, want ...*storetest.Content) {
 	t.Helper()
 	held := map[p2p.TaskID]bool{}
