@@ -225,14 +225,7 @@ func (c *Config) node() node.Config {
 	if c.Seed.Enable {
 		n = node.DefaultSeed()
 	}
-	if c.Peer.UploadSlots != 0 {
-		n.Upload.Slots = c.Peer.UploadSlots
-		n.Download.MaxSlots = min(n.Download.MaxSlots, c.Peer.UploadSlots)
-		n.Download.Slots = min(n.Download.Slots, c.Peer.UploadSlots)
-	}
-	if c.Peer.DownloadSlots != 0 {
-		n.Download.Slots, n.Download.MaxSlots = c.Peer.DownloadSlots, c.Peer.DownloadSlots
-	}
+	n.SetSlots(c.Peer.UploadSlots, c.Peer.DownloadSlots)
 	n.Limits = limit.New(c.Limits)
 	n.SchedulerWait, n.IdleAfter = c.Scheduler.Wait.Duration(), c.Peer.IdleAfter.Duration()
 	return n

@@ -393,3 +393,19 @@ func TestSlotsFollowTheRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// Slots that are fewer from now on end the streams that are too many, and no others.
+func TestResize(t *testing.T) {
+	b := newBench(t, 40)
+	for _, h := range []p2p.HostID{"a", "b", "c"} {
+		b.neighbour(b.task, h, false)
+	}
+	asks := b.poll(6)
+	b.Resize(1, 1)
+	for _, a := range asks {
+		b.arrive(a, 10*ms)
+	}
+	b.poll(2) // one stream
+	b.Resize(3, 6)
+	b.poll(4) // and two more
+}

@@ -146,8 +146,12 @@ func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
 // deepen keeps the requests queued at the neighbours that are answering, so that no
 // round trip lies between two pieces.
 func (c *Core) deepen(now time.Time) {
+	streams := 0
 	for _, h := range c.busy {
 		if h.late || now.Before(h.busyUntil) {
+			continue
+		}
+		if streams++; streams > c.cfg.MaxSlots { // there were more slots
 			continue
 		}
 		for len(h.requests) < c.cfg.Depth && c.askHost(now, h) {

@@ -32,6 +32,10 @@ func (c *Core) Slots() int {
 	return min(max(c.cfg.Slots, int(math.Ceil(2+float64(c.handoff/c.between)))), c.cfg.MaxSlots)
 }
 
+// Resize changes Config.Slots and Config.MaxSlots. Streams that are too many then end when
+// what was asked for has come.
+func (c *Core) Resize(slots, most int) { c.cfg.Slots, c.cfg.MaxSlots = slots, most }
+
 // came measures the time between pieces while some are on their way.
 func (c *Core) came(now time.Time) {
 	if !c.last.IsZero() {

@@ -48,6 +48,19 @@ func DefaultSeed() Config {
 	return c
 }
 
+// SetSlots sets how many pieces are sent at a time and how many neighbours they are taken
+// from; 0 = as it is, within the other.
+func (c *Config) SetSlots(upload, download int) {
+	if upload != 0 {
+		c.Upload.Slots = upload
+		c.Download.MaxSlots = min(c.Download.MaxSlots, upload)
+		c.Download.Slots = min(c.Download.Slots, upload)
+	}
+	if download != 0 {
+		c.Download.Slots, c.Download.MaxSlots = download, download
+	}
+}
+
 // Validate reports the first field that is out of range.
 func (c Config) Validate() error {
 	if err := c.Upload.Validate(); err != nil {

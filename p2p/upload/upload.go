@@ -69,6 +69,9 @@ func NewSlots(cfg Config) *Slots {
 	return &Slots{cfg: cfg, turns: map[p2p.HostID]int{}}
 }
 
+// Resize changes how many pieces are sent at a time. Those on their way are finished.
+func (s *Slots) Resize(slots int) { s.cfg.Slots = slots }
+
 // Acquire takes a slot for a piece to a host and reports whether there was one. A
 // host that is refused is told by a later Vacant. A host that had its turn yields to
 // those that wait or were told and are on their way, as long as another piece is

@@ -136,3 +136,19 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+func TestResize(t *testing.T) {
+	s := full()
+	s.Acquire("a", p2p.Window)
+	s.Acquire("b", p2p.Window)
+	s.Resize(1)
+	s.Acquire("c", p2p.Window) // refused
+	s.Release("a")
+	if told := s.Vacant(); told != nil || s.Free() != 0 {
+		t.Errorf("%v were told of a slot that is no more", told)
+	}
+	s.Resize(3)
+	if told := s.Vacant(); !slices.Equal(told, []p2p.HostID{"c"}) || s.Free() != 2 {
+		t.Errorf("told %v, %d free; want c, 2", told, s.Free())
+	}
+}
