@@ -10,7 +10,6 @@ import (
 	"github.com/containerd/log"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -26,7 +25,7 @@ const drainTime = 2 * time.Second
 // or the listener fails. It closes l, and returns nil after a stop that ctx asked for.
 func (s *Server) Serve(ctx context.Context, l net.Listener, id *pki.Identity) error {
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(id.ServerTLS(pki.Manager))),
+		grpc.Creds(id.Guard(id.ServerTLS(pki.Manager))),
 		grpc.MaxRecvMsgSize(4<<20),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),

@@ -23,6 +23,7 @@ type Identity struct {
 	cur     material
 	stamp   stamp           // of the files that cur came from, or of those that failed last
 	revoked map[string]bool // serial numbers of others' certificates
+	open    map[*kept]struct{}
 }
 
 // material is what the files hold.

@@ -55,7 +55,7 @@ func (i *Identity) verifier(name string, roles []Role) func(tls.ConnectionState)
 		}
 		n, err := verifyMember(cs.PeerCertificates[0], i.current().roots, i.now(), i.name.Cluster)
 		if err == nil {
-			err = i.checkRevoked(cs.PeerCertificates[0])
+			err = i.CheckPeer(cs)
 		}
 		if err != nil {
 			return fmt.Errorf("verify peer: %w", err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	nodev1 "github.com/darter-p2p/darter/api/node/v1"
@@ -41,7 +40,7 @@ func Connect(id *pki.Identity) Dial {
 			return nil, fmt.Errorf("node %s: no address of its job service is known: %w", n.Name, errdefs.ErrUnavailable)
 		}
 		conn, err := grpc.NewClient("passthrough:///"+n.Address,
-			grpc.WithTransportCredentials(credentials.NewTLS(id.ClientTLSTo(n.Name, pki.Node, pki.Seed))),
+			grpc.WithTransportCredentials(id.Guard(id.ClientTLSTo(n.Name, pki.Node, pki.Seed))),
 			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 10 * time.Second}),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 20 * time.Second}),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),

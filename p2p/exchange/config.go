@@ -21,7 +21,8 @@ type Identity interface {
 	ServerTLS() *tls.Config
 	ClientTLS() *tls.Config
 	// PeerHost returns the host of a finished handshake, or an error where the other
-	// side may not exchange pieces: a wrong role, a malformed name.
+	// side may not exchange pieces: a wrong role, a malformed name. It is asked again while
+	// a link is up, for certificates that have ended or were revoked since: an error ends it.
 	PeerHost(cs tls.ConnectionState) (p2p.HostID, error)
 	// PeerSeed reports whether the other side of a finished handshake has the role seed.
 	PeerSeed(cs tls.ConnectionState) bool

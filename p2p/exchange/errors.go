@@ -16,7 +16,6 @@ var (
 	errClosedByPeer = fmt.Errorf("closed by the peer: %w", errdefs.ErrUnavailable)
 	errReplaced     = fmt.Errorf("replaced by a newer link: %w", errdefs.ErrAborted)
 	errQueueFull    = fmt.Errorf("the peer does not read its messages: %w", errdefs.ErrResourceExhausted)
-	errExpired      = fmt.Errorf("the peer's certificate has expired: %w", errdefs.ErrUnauthenticated)
 	errSilent       = fmt.Errorf("nothing heard within the idle time-out: %w", errdefs.ErrUnavailable)
 )
 

@@ -164,7 +164,6 @@ func (x *Exchange) newLink(conn *tls.Conn, raw net.Conn, cs tls.ConnectionState)
 	}
 	l := &link{
 		x: x, host: host, seed: x.cfg.Identity.PeerSeed(cs), conn: conn, raw: raw,
-		expires: cs.PeerCertificates[0].NotAfter,
 		out:     newOutbox(x.cfg.QueueLimit),
 		grants:  gate{key: key, self: x.self},
 		up:      make(chan struct{}),

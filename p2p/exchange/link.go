@@ -35,8 +35,7 @@ type link struct {
 	peerEpoch   uint64   // of the peer's word for this link
 	peerTLSData bool     // the peer takes data connections in TLS only
 	born        time.Time
-	expires     time.Time // the peer's certificate
-	before      *link     // the host's link before, to be announced as gone first
+	before      *link // the host's link before, to be announced as gone first
 
 	ear    ear
 	frames frameReader
@@ -192,8 +191,8 @@ func (l *link) write() {
 		select {
 		case <-l.out.wake:
 		case <-tick.C:
-			if time.Now().After(l.expires) {
-				l.fail(errExpired)
+			if _, err := l.x.cfg.Identity.PeerHost(l.conn.ConnectionState()); err != nil {
+				l.fail(err)
 				return
 			}
 			if l.ear.silent() < quiet {

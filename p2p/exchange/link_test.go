@@ -354,11 +354,49 @@ func TestALinkEndsWithThePeersCertificate(t *testing.T) {
 			t.Fatal("the link ended early")
 		}
 		time.Sleep(2 * time.Minute)
-		if err := b.awaitDown(t); !errors.Is(err, errExpired) {
+		if err := b.awaitDown(t); !errdefs.IsUnauthorized(err) {
 			t.Errorf("%v", err)
 		}
 		if _, err := a.Connect(t.Context(), b.Host); err == nil {
 			t.Error("a new link was made with the old certificate")
+		}
+	})
+}
+
+// A host that is revoked is out at once, with what it has open, and others stay.
+func TestALinkEndsWhenThePeerIsRevoked(t *testing.T) {
+	overSim(t, func(t *testing.T, c *cluster) {
+		out, in := identity(t, c.ca, pki.Node, "a"), identity(t, c.ca, pki.Node, "b")
+		as := func(id *pki.Identity) func(*Config) {
+			return func(cfg *Config) { cfg.Identity = Member(id) }
+		}
+		a, b, other := c.host("a", as(out)), c.host("b", as(in)), c.host("other")
+		defer a.stop()
+		defer b.stop()
+		defer other.stop()
+		s := a.stream(t, b)
+		other.connect(t, b)
+		_, cert := out.Signer()
+		in.SetRevoked([]string{pki.Serial(cert)})
+		start := time.Now()
+		if err := b.awaitDown(t); !errdefs.IsUnauthorized(err) {
+			t.Errorf("%v", err)
+		}
+		if took := time.Since(start); took > Default().IdleTimeout/4 {
+			t.Errorf("it was let go on for %v", took)
+		}
+		if _, _, err := s.Next(); err == nil {
+			t.Error("its data connection goes on")
+		}
+		if _, err := a.Connect(t.Context(), b.Host); err == nil {
+			t.Error("it made a new link")
+		}
+		if _, err := b.Connect(t.Context(), a.Host); err == nil {
+			t.Error("it was called")
+		}
+		time.Sleep(time.Hour)
+		if downs := b.seen().downs; downs != 1 {
+			t.Errorf("%d links went, want one", downs)
 		}
 	})
 }

@@ -19,8 +19,12 @@ func (m member) ServerTLS() *tls.Config { return m.id.ServerTLS(pki.Node, pki.Se
 
 func (m member) ClientTLS() *tls.Config { return m.id.ClientTLS(pki.Node, pki.Seed) }
 
-// PeerHost returns the name in the certificate; the role was checked in the handshake.
+// PeerHost returns the name in the certificate, if it is good still; the role was checked
+// in the handshake.
 func (m member) PeerHost(cs tls.ConnectionState) (p2p.HostID, error) {
+	if err := m.id.CheckPeer(cs); err != nil {
+		return "", err
+	}
 	_, name, err := pki.PeerName(cs)
 	return p2p.HostID(name), err
 }

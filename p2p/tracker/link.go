@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
@@ -60,7 +59,7 @@ func (l *link) say(m *schedulerv1.ConnectRequest) {
 func (s *scheduler) connect(ctx context.Context) (answered bool, err error) {
 	c, addr := s.c, s.addr
 	client, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.id.ClientTLS(pki.Scheduler))),
+		grpc.WithTransportCredentials(c.id.Guard(c.id.ClientTLS(pki.Scheduler))),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		grpc.WithDisableServiceConfig(),
@@ -130,11 +129,11 @@ func heartbeatOf(w *schedulerv1.Welcome) time.Duration {
 func (s *scheduler) up(ctx context.Context, l *link, w *schedulerv1.Welcome) {
 	c := s.c
 	c.mu.Lock()
-	came := s.tried
+	came := s.tried && len(c.schedulers) > 1
 	s.link, s.tried = l, true
 	s.state = State{Connected: true, Address: s.addr, Scheduler: w.GetScheduler(), Since: time.Now()}
 	c.mu.Unlock()
-	if came && len(c.schedulers) > 1 {
+	if came {
 		c.moves.Go(func() { c.moveIn(ctx, s) })
 	}
 	c.tellState()

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -31,7 +30,7 @@ const (
 // a stop that ctx asked for. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, id *pki.Identity) error {
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(id.ServerTLS(pki.Node, pki.Seed, pki.Client, pki.Manager))),
+		grpc.Creds(id.Guard(id.ServerTLS(pki.Node, pki.Seed, pki.Client, pki.Manager))),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(16), // of one connection; a node needs one
 		grpc.ConnectionTimeout(helloTime),
