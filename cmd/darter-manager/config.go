@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/manager/access"
 	"github.com/darter-p2p/darter/manager/control"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/harbor"
@@ -23,6 +24,7 @@ type Config struct {
 	TLS      TLS             `toml:"tls" doc:"HTTPS of the REST API. Without it put a proxy that speaks HTTPS in front, or keep listen on loopback."`
 	Identity Identity        `toml:"identity" doc:"Who the manager is to members. Without files the manager makes a CA and is itself its first member."`
 	Database database.Config `toml:"database" doc:"Where the rows are."`
+	Access   access.Config   `toml:"access" doc:"How users are known."`
 	Control  control.Config  `toml:"control" doc:"How members are known to be up."`
 	Harbor   harbor.Config   `toml:"harbor" doc:"Preheats that Harbor asks for, at /preheats and /oapi/v1/jobs."`
 	Keep     Keep            `toml:"keep" doc:"How long rows are kept."`
@@ -57,6 +59,7 @@ func Default() Config {
 		Data:     "/var/lib/darter/manager",
 		Identity: Identity{Cluster: "darter"},
 		Database: database.Default(),
+		Access:   access.Default(),
 		Control:  control.Default(),
 		Keep:     Keep{Audits: config.Duration(90 * 24 * time.Hour), Jobs: config.Duration(7 * 24 * time.Hour)},
 	}
@@ -84,6 +87,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Database.Validate(); err != nil {
 		return fmt.Errorf("database.%w", err)
+	}
+	if err := c.Access.Validate(); err != nil {
+		return fmt.Errorf("access.%w", err)
 	}
 	if err := c.Control.Validate(); err != nil {
 		return fmt.Errorf("control.%w", err)

@@ -45,7 +45,7 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	guard := access.New(store, time.Now)
+	guard := access.New(cfg.Access, store, time.Now)
 	if err := firstAdministrator(ctx, out, guard); err != nil {
 		return err
 	}

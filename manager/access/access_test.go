@@ -20,6 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "correct horse battery"
 
+// cheap is a cost that tests can pay many times.
+var cheap = access.Config{Cost: access.Cost{MemoryKiB: 8, Passes: 1}}
+
 // world is a guard over an empty database, with a clock that stands.
 type world struct {
 	*access.Guard
@@ -52,7 +55,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	w := &world{store: store, at: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
-	w.Guard = access.New(store, w.now)
+	w.Guard = access.New(cheap, store, w.now)
 	return w
 }
 
@@ -334,5 +337,42 @@ func TestBruteForce(t *testing.T) {
 	wait.Wait()
 	if through != 10 {
 		t.Errorf("%d of 15 tries at once were let through, want 10", through)
+	}
+}
+
+// A password keeps its hash of another cost until its user signs in.
+func TestCost(t *testing.T) {
+	w := newWorld(t)
+	w.user(t, "root", "root")
+	u := w.user(t, "eve", "guest")
+	dearer := access.New(access.Config{Cost: access.Cost{MemoryKiB: 16, Passes: 2}}, w.store, w.now)
+	for range 2 {
+		if _, err := dearer.Password(t.Context(), "eve", password, ""); err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.store.User(t.Context(), u.ID)
+		if err != nil || !strings.Contains(got.PasswordHash, "$m=16,t=2,p=1$") {
+			t.Errorf("%q, %v", got.PasswordHash, err)
+		}
+	}
+	if _, err := dearer.Password(t.Context(), "eve", "wrong", ""); !errdefs.IsUnauthorized(err) {
+		t.Error(err)
+	}
+	for _, bad := range []string{"", "x", "$argon2id$v=19$m=99999999,t=2,p=1$AAAA$AAAA", "$argon2id$v=19$m=16,t=0,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + strings.Repeat("A", 43)} {
+		u.PasswordHash = bad
+		if err := w.store.UpdateUser(t.Context(), u, w.now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dearer.Password(t.Context(), "eve", password, ""); !errdefs.IsUnauthorized(err) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := access.Default().Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []access.Cost{{}, {MemoryKiB: 8}, {MemoryKiB: 2 << 20, Passes: 1}, {MemoryKiB: 8, Passes: 101}} {
+		if err := (access.Config{Cost: bad}).Validate(); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }

@@ -64,9 +64,10 @@ type Guard struct {
 	readAt time.Time
 }
 
-// New returns a guard over the users of a database; now is the clock.
-func New(store *database.Store, now func() time.Time) *Guard {
-	return &Guard{store: store, now: now, hasher: newHasher(hashesAtOnce)}
+// New returns a guard over the users of a database; now is the clock. The configuration
+// must be valid.
+func New(c Config, store *database.Store, now func() time.Time) *Guard {
+	return &Guard{store: store, now: now, hasher: newHasher(c.Cost, hashesAtOnce)}
 }
 
 // unauthenticated is all that a stranger is told.
@@ -135,7 +136,7 @@ func (g *Guard) Password(ctx context.Context, name, password, remote string) (*A
 	if u != nil {
 		hash = u.PasswordHash
 	}
-	ok, err := g.hasher.check(ctx, password, hash)
+	ok, stale, err := g.hasher.check(ctx, password, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +144,15 @@ func (g *Guard) Password(ctx context.Context, name, password, remote string) (*A
 		return nil, unauthenticated("wrong name or password")
 	}
 	g.failures.good(name, remote)
+	if stale {
+		fresh, err := g.hasher.hash(ctx, password)
+		if err != nil {
+			return nil, err
+		}
+		if err := g.store.ReplaceHash(ctx, u.ID, u.PasswordHash, fresh); err != nil {
+			return nil, err
+		}
+	}
 	return &Actor{User: u}, nil
 }
 

@@ -13,10 +13,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Parameters of argon2id: OWASP's second choice, 19 MiB and two passes.
+// Sizes of hashes. One thread, for a manager hashes several passwords at once instead.
 const (
-	hashMemory  = 19 << 10 // KiB
-	hashPasses  = 2
 	hashThreads = 1
 	hashBytes   = 32
 	saltBytes   = 16
@@ -29,64 +27,71 @@ const (
 )
 
 // hasher hashes at most a few passwords at a time, for each takes memory and time.
-type hasher struct{ turns chan struct{} }
+type hasher struct {
+	cost  Cost // of new hashes
+	turns chan struct{}
+}
 
-func newHasher(atOnce int) *hasher { return &hasher{make(chan struct{}, atOnce)} }
+func newHasher(cost Cost, atOnce int) *hasher { return &hasher{cost, make(chan struct{}, atOnce)} }
 
 // hash returns a password's hash with all that is needed to check it.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails
-	key, err := h.key(ctx, password, salt)
+	key, err := h.key(ctx, h.cost, password, salt)
 	if err != nil {
 		return "", err
 	}
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads, b64(salt), b64(key)), nil
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.cost.MemoryKiB, h.cost.Passes, hashThreads, b64(salt), b64(key)), nil
 }
 
-// check reports whether a password has a hash. With an empty hash, or one that cannot be
-// read, it takes the same time and says no.
-func (h *hasher) check(ctx context.Context, password, hash string) (bool, error) {
-	salt, want := parseHash(hash)
+// check reports whether a password has a hash, and whether the hash should be made anew
+// because it has another cost. With an empty hash, or one that cannot be read, it takes
+// the time of one and says no.
+func (h *hasher) check(ctx context.Context, password, hash string) (good, stale bool, err error) {
+	cost, salt, want := parseHash(hash)
 	known := want != nil
 	if !known {
-		salt, want = make([]byte, saltBytes), make([]byte, hashBytes)
+		cost, salt, want = h.cost, make([]byte, saltBytes), make([]byte, hashBytes)
 	}
-	key, err := h.key(ctx, password, salt)
+	key, err := h.key(ctx, cost, password, salt)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	return subtle.ConstantTimeCompare(key, want) == 1 && known, nil
+	return subtle.ConstantTimeCompare(key, want) == 1 && known, cost != h.cost, nil
 }
 
-func (h *hasher) key(ctx context.Context, password string, salt []byte) ([]byte, error) {
+func (h *hasher) key(ctx context.Context, cost Cost, password string, salt []byte) ([]byte, error) {
 	select {
 	case h.turns <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer func() { <-h.turns }()
-	return argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashThreads, hashBytes), nil
+	return argon2.IDKey([]byte(password), salt, uint32(cost.Passes), uint32(cost.MemoryKiB), hashThreads, hashBytes), nil
 }
 
-// parseHash reads a hash of these parameters; other than these were never written.
-func parseHash(hash string) (salt, key []byte) {
-	prefix := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, hashMemory, hashPasses, hashThreads)
-	rest, ok := strings.CutPrefix(hash, prefix)
-	if !ok {
-		return nil, nil
+// parseHash reads a hash; a nil key says that it is none. Its cost is within the bounds
+// of a configuration, so that a row cannot take all memory.
+func parseHash(hash string) (cost Cost, salt, key []byte) {
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return cost, nil, nil
 	}
-	first, second, _ := strings.Cut(rest, "$")
-	salt, err := base64.RawStdEncoding.DecodeString(first)
+	threads := 0
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &cost.MemoryKiB, &cost.Passes, &threads); err != nil || threads != hashThreads || cost.validate() != nil {
+		return cost, nil, nil
+	}
+	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
 	if err != nil || len(salt) != saltBytes {
-		return nil, nil
+		return cost, nil, nil
 	}
-	key, err = base64.RawStdEncoding.DecodeString(second)
+	key, err = base64.RawStdEncoding.DecodeString(parts[5])
 	if err != nil || len(key) != hashBytes {
-		return nil, nil
+		return cost, nil, nil
 	}
-	return salt, key
+	return cost, salt, key
 }
 
 // checkPassword reports a new password that is too short, too long or the user's name.

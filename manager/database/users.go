@@ -51,6 +51,13 @@ func (s *Store) UpdateUser(ctx context.Context, u *model.User, now time.Time) er
 	})
 }
 
+// ReplaceHash writes another hash of the same password, unless the password was changed
+// meanwhile.
+func (s *Store) ReplaceHash(ctx context.Context, id int64, old, fresh string) error {
+	return classify(s.db.WithContext(ctx).Model(&model.User{}).Where("id = ? AND password_hash = ?", id, old).
+		UpdateColumn("password_hash", fresh).Error)
+}
+
 // DeleteUser deletes a user with its sessions and tokens. The last root stays.
 func (s *Store) DeleteUser(ctx context.Context, id int64) error {
 	return s.transaction(ctx, func(tx *gorm.DB) error {

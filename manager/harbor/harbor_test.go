@@ -52,7 +52,7 @@ func start(t *testing.T, cfg Config) *manager {
 		m.clusters = append(m.clusters, row.ID)
 	}
 	must(m.store.CreateMember(t.Context(), &model.Member{Role: model.RoleSeed, Name: "seed1", ClusterID: m.clusters[0], Hostname: "seed1.example", IP: "10.0.0.1", State: model.Active}, now))
-	guard := access.New(m.store, time.Now)
+	guard := access.New(access.Config{Cost: access.Cost{MemoryKiB: 8, Passes: 1}}, m.store, time.Now)
 	_, _, err = guard.FirstAdministrator(t.Context(), password)
 	must(err)
 	root, err := m.store.UserByName(t.Context(), "root")

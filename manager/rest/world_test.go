@@ -29,6 +29,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "correct horse battery"
 
+// cheap is a cost that tests can pay many times.
+var cheap = access.Config{Cost: access.Cost{MemoryKiB: 8, Passes: 1}}
+
 // world is an API over an empty database, with the user root and its document.
 type world struct {
 	*rest.API
@@ -56,7 +59,7 @@ func newWorld(t testing.TB) *world {
 	})
 	w := &world{t: t, store: store, now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), done: map[string]bool{}}
 	clock := func() time.Time { return w.now }
-	w.guard = access.New(store, clock)
+	w.guard = access.New(cheap, store, clock)
 	if _, _, err := w.guard.FirstAdministrator(t.Context(), password); err != nil {
 		t.Fatal(err)
 	}
