@@ -136,14 +136,29 @@ type node struct {
 // node starts a node and returns when it is connected.
 func (w *world) node(role pki.Role, name string, holdings ...p2p.Holding) *node {
 	w.t.Helper()
+	addrs := w.addrs
+	if addrs == nil {
+		addrs = []string{w.addr}
+	}
+	n := w.startNode(addrs, role, name, holdings...)
+	n.until("is connected", func() bool { return n.up })
+	return n
+}
+
+// idle starts a node that knows of no scheduler yet.
+func (w *world) idle(role pki.Role, name string) *node {
+	w.t.Helper()
+	return w.startNode(nil, role, name)
+}
+
+func (w *world) startNode(addrs []string, role pki.Role, name string, holdings ...p2p.Holding) *node {
+	w.t.Helper()
 	n := &node{
 		t: w.t, changed: make(chan struct{}), holdings: holdings,
 		known: map[p2p.TaskID]map[p2p.HostID]p2p.Host{}, sizes: map[p2p.TaskID]int64{}, failed: map[p2p.TaskID]p2p.OriginError{},
 	}
 	cfg := tracker.Default()
-	if cfg.Addresses = w.addrs; cfg.Addresses == nil {
-		cfg.Addresses = []string{w.addr}
-	}
+	cfg.Addresses = addrs
 	cfg.Host = p2p.Host{ID: p2p.HostID(name), Addr: ":65002", Seed: role == pki.Seed}
 	cfg.MaxWait = 300 * time.Millisecond
 	c, err := tracker.New(cfg, w.identity(role, name), n.hold, n)
@@ -152,7 +167,6 @@ func (w *world) node(role pki.Role, name string, holdings ...p2p.Holding) *node 
 	}
 	n.Client = c
 	n.stop = w.run(c.Run)
-	n.until("is connected", func() bool { return n.up })
 	return n
 }
 

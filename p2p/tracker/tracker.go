@@ -7,7 +7,6 @@ package tracker
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ import (
 
 // Config says whom to connect to, and as whom.
 type Config struct {
-	Addresses []string      // host:port of schedulers, the same on all nodes, in any order; tasks are spread over them
+	Addresses []string      // host:port of schedulers, the same on all nodes, in any order; tasks are spread over them; SetAddresses changes them
 	Host      p2p.Host      // this node; an Addr without a host (":65002") means the address it connects from
 	Version   string        // of this program
 	Dial      time.Duration // for one scheduler to answer
@@ -45,11 +44,10 @@ func Default() Config {
 
 // Validate returns the first value that cannot work.
 func (c Config) Validate() error {
+	if err := checkAddresses(c.Addresses); err != nil {
+		return err
+	}
 	switch {
-	case len(c.Addresses) == 0:
-		return fmt.Errorf("no scheduler address")
-	case len(slices.Compact(slices.Sorted(slices.Values(c.Addresses)))) < len(c.Addresses):
-		return fmt.Errorf("an address is there twice in %v", c.Addresses)
 	case c.Dial <= 0 || c.MinWait <= 0 || c.MaxWait < c.MinWait:
 		return fmt.Errorf("dial %v, waits %v to %v: want positive, in order", c.Dial, c.MinWait, c.MaxWait)
 	case c.Queue < 1:
@@ -112,17 +110,20 @@ type State struct {
 // begins with an announcement: so a task must be among the holdings before it is
 // joined, and as it is now before anything is said of it.
 type Client struct {
-	cfg        Config
-	id         *pki.Identity
-	holdings   func() []p2p.Holding
-	handler    Handler
-	schedulers []*scheduler
-	moves      sync.WaitGroup
-	said       sync.Mutex // held while the handler is told something
+	cfg      Config
+	id       *pki.Identity
+	holdings func() []p2p.Holding
+	handler  Handler
+	running  sync.WaitGroup // of connections
+	moves    sync.WaitGroup
+	said     sync.Mutex // held while the handler is told something
 
-	mu        sync.Mutex // of the schedulers, too; no other lock is taken under it
-	connected bool       // as the handler was told
-	known     bool       // every scheduler was tried
+	mu         sync.Mutex      // of the schedulers, too; no other lock is taken under it
+	life       context.Context // of Run; nil before and after
+	schedulers []*scheduler
+	leaving    []*scheduler // no longer named, their streams not ended yet
+	connected  bool         // as the handler was told
+	known      bool         // every scheduler was tried
 }
 
 // scheduler is one of them.
@@ -130,8 +131,14 @@ type scheduler struct {
 	c     *Client
 	addr  string
 	state State
-	link  *link // nil without a connection
-	tried bool  // there is or was a connection, or an attempt failed
+	link  *link              // nil without a connection
+	tried bool               // there is or was a connection, or an attempt failed
+	stop  context.CancelFunc // ends run
+	stay  context.CancelFunc // ends the wait of leaveLocked
+}
+
+func newScheduler(c *Client, addr string) *scheduler {
+	return &scheduler{c: c, addr: addr, state: State{Address: addr}}
 }
 
 // New returns a client. The function holdings lists what the node holds and wants;
@@ -142,18 +149,24 @@ func New(cfg Config, id *pki.Identity, holdings func() []p2p.Holding, h Handler)
 	}
 	c := &Client{cfg: cfg, id: id, holdings: holdings, handler: h}
 	for _, addr := range cfg.Addresses {
-		c.schedulers = append(c.schedulers, &scheduler{c: c, addr: addr, state: State{Address: addr}})
+		c.schedulers = append(c.schedulers, newScheduler(c, addr))
 	}
 	return c, nil
 }
 
 // Run keeps the connections until ctx ends; then it says goodbye and returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	var all sync.WaitGroup
+	c.mu.Lock()
+	c.life = ctx
 	for _, s := range c.schedulers {
-		all.Go(func() { s.run(ctx) })
+		c.startLocked(s)
 	}
-	all.Wait()
+	c.mu.Unlock()
+	<-ctx.Done()
+	c.mu.Lock()
+	c.life = nil // nothing starts any more
+	c.mu.Unlock()
+	c.running.Wait()
 	c.moves.Wait()
 	return nil
 }
