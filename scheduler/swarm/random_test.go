@@ -24,13 +24,7 @@ func TestRandomEvents(t *testing.T) {
 
 func randomHistory(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2))
-	cfg := Default()
-	cfg.Neighbours = 2 + r.IntN(8)
-	cfg.LargeNeighbours = cfg.Neighbours + 2
-	cfg.LargeSwarm = 5 + r.IntN(40)
-	cfg.SeedDegree = cfg.LargeNeighbours + r.IntN(10)
-	cfg.RackNeighbours = r.IntN(cfg.Neighbours/2 + 1)
-	cfg.Bridges = r.IntN(3)
+	cfg := shape(r, Default())
 	cfg.Warmup = time.Duration(r.IntN(3)) * time.Second
 	cfg.Avoid = 2 * time.Second
 	f := follow(t, cfg, seed)
@@ -58,6 +52,17 @@ func randomHistory(t *testing.T, seed uint64) {
 	if s := f.c.Stats(); s.Hosts+s.Tasks+s.Peers+s.Pulls+s.Seeds != 0 || len(f.c.watched)+len(f.c.later)+len(f.c.racks) != 0 {
 		t.Fatalf("something is left behind: %+v", s)
 	}
+}
+
+// shape gives a configuration other figures of meshes.
+func shape(r *rand.Rand, cfg Config) Config {
+	cfg.Neighbours = 2 + r.IntN(8)
+	cfg.LargeNeighbours = cfg.Neighbours + 2
+	cfg.LargeSwarm = 5 + r.IntN(40)
+	cfg.SeedDegree = cfg.LargeNeighbours + r.IntN(10)
+	cfg.RackNeighbours = r.IntN(cfg.Neighbours/2 + 1)
+	cfg.Bridges = min(r.IntN(3), cfg.Neighbours)
+	return cfg
 }
 
 // historian makes up what hosts say, true or not.
@@ -127,7 +132,11 @@ func (g *historian) event(c *Core) Event {
 		}
 		return a
 	}
-	switch g.r.IntN(4) {
+	switch g.r.IntN(5) {
+	case 4:
+		if g.r.IntN(4) == 0 {
+			return Configure{shape(g.r, c.cfg)}
+		}
 	case 0, 1:
 		return Starved{task, id, p2p.Piece(g.r.IntN(10)), g.r.IntN(2) == 0}
 	case 2:
