@@ -97,6 +97,8 @@ type DarterdOptions struct {
 	Door       bool              // serve containerd's snapshot plugin, too
 	DoorExtra  string            // TOML in the table of the door
 	Extra      string            // TOML behind all else
+	AsShipped  bool              // be as patient as darterd is by default, not as tests on a busy machine want it
+	StoreRoot  string            // of the piece store, which may fill its disk; "" = in the host's data
 }
 
 // StartDarterd starts a darterd on the host and waits until it is ready.
