@@ -138,6 +138,17 @@ bench-pull: build ## a cold pull by containerd, mirror and snapshot door: RATE=1
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@$(call with_tools,containerd) && go build -o bin/bench/ ./integration/bench/pull && DARTER_BIN=bin bin/bench/pull
 
+# One manager with many simulated nodes: integration/bench/manager.
+.PHONY: bench-manager
+bench-manager: build ## one darter-manager on SQLite: NODES=10000 IDLE=45s CHANGES=8 LISTS=20 DIALING=64
+	@go build -o bin/bench/ ./integration/bench/manager && DARTER_BIN=bin bin/bench/manager
+
+# What lazy images cost: integration/bench/lazy/DESIGN.md.
+.PHONY: bench-lazy
+bench-lazy: build ## lazy images beside ordinary ones: ROWS=start,random,files,build RATE=1gbit,200mbit SIZE=1GiB,3GiB RUNS=3; QUICK=1
+	@$(TOOLS)/debian.sh $(DEBIAN)
+	@$(call with_tools,containerd) && go build -o bin/bench/ ./integration/bench/lazy && DARTER_BIN=bin bin/bench/lazy
+
 # bench-% runs the benchmarks whose name matches, bench-. all of them.
 bench-%: ## benchmarks whose name matches %
 	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) && \
