@@ -31,6 +31,9 @@ func NoLazy() string {
 // rafsSocket is where the host's darter-rafs listens.
 func (h *Host) rafsSocket() string { return filepath.Join(h.Dir, "rafs.sock") }
 
+// RafsMetrics is where a host's darter-rafs serves its metrics, for that host.
+const RafsMetrics = "127.0.0.1:40903"
+
 // Rafs is a darter-rafs on a host: what mounts Nydus images for its darterd.
 type Rafs struct {
 	*Process
@@ -42,7 +45,7 @@ func (c *Cluster) StartRafs(ctx context.Context, d *Darterd, extra string) (*Raf
 	h := d.Host
 	path := filepath.Join(h.Dir, "rafs.toml")
 	if err := writeConfig(path, rafsConfig, map[string]any{
-		"RafsSocket": h.rafsSocket(), "Socket": d.socket, "Data": filepath.Join(h.Data, "darter"), "Extra": extra,
+		"RafsSocket": h.rafsSocket(), "Metrics": RafsMetrics, "Socket": d.socket, "Data": filepath.Join(h.Data, "darter"), "Extra": extra,
 	}); err != nil {
 		return nil, err
 	}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/darter-p2p/darter/integration/bench/setting"
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
 )
@@ -40,62 +38,20 @@ const (
 
 // parsePlan reads a plan from environment variables; what is not set has its default.
 func parsePlan(getenv func(string) string) (plan, error) {
+	r := setting.From(getenv)
 	p := plan{
-		Rate: lab.Gbit, Format: image.Gzip, Size: 500 << 20, Layers: 7, Runs: 3, Time: 10 * time.Minute,
-		Doors: []string{mirrorDoor, snapshotDoor}, Pulls: []string{firstPull, nextPull, warmPull},
-		Profile: getenv("PROFILE") == "1",
-	}
-	var err error
-	number := func(name string, low, high int, set func(int)) {
-		text := getenv(name)
-		if text == "" || err != nil {
-			return
-		}
-		n, bad := strconv.Atoi(text)
-		if bad != nil || n < low || n > high {
-			err = fmt.Errorf("%s=%s: want a number from %d to %d", name, text, low, high)
-			return
-		}
-		set(n)
-	}
-	words := func(name string, allowed []string, into *[]string) {
-		text := getenv(name)
-		if text == "" || err != nil {
-			return
-		}
-		chosen := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
-		for _, word := range chosen {
-			if !slices.Contains(allowed, word) {
-				chosen = nil
-				break
-			}
-		}
-		if len(chosen) == 0 {
-			err = fmt.Errorf("%s=%s: want some of %s", name, text, strings.Join(allowed, ","))
-			return
-		}
-		*into = chosen
-	}
-	number("SIZE", 1, 1<<16, func(n int) { p.Size = int64(n) << 20 })
-	number("LAYERS", 2, 127, func(n int) { p.Layers = n })
-	number("RUNS", 1, 100, func(n int) { p.Runs = n })
-	words("DOORS", p.Doors, &p.Doors)
-	words("PULLS", p.Pulls, &p.Pulls)
-	if text := getenv("RATE"); text == "loopback" {
-		p.Rate = 0
-	} else if text != "" && err == nil {
-		p.Rate, err = lab.ParseRate(text)
-	}
-	if text := getenv("TIME"); text != "" && err == nil {
-		p.Time, err = time.ParseDuration(text)
+		Rate: r.Rate("RATE", lab.Gbit), Format: image.Gzip, Size: int64(r.Number("SIZE", 1, 1<<16, 500)) << 20,
+		Layers: r.Number("LAYERS", 2, 127, 7), Runs: r.Number("RUNS", 1, 100, 3), Time: r.Time("TIME", 10*time.Minute),
+		Doors: r.Words("DOORS", []string{mirrorDoor, snapshotDoor}), Pulls: r.Words("PULLS", []string{firstPull, nextPull, warmPull}),
+		Profile: r.Flag("PROFILE"),
 	}
 	if text := getenv("FORMAT"); text != "" {
 		p.Format = image.Compression(text)
 	}
-	if err == nil {
-		err = p.recipe().Validate()
+	if err := r.Err(); err != nil {
+		return p, err
 	}
-	return p, err
+	return p, p.recipe().Validate()
 }
 
 // order is the doors' in a run: every second run goes the other way.
@@ -132,12 +88,7 @@ func (p plan) recipe() image.Recipe {
 func (p plan) room() int64 { return 8<<30 + 24*p.Size }
 
 // rate is the plan's rate as RATE says it.
-func (p plan) rate() string {
-	if p.Rate == 0 {
-		return "loopback"
-	}
-	return p.Rate.String()
-}
+func (p plan) rate() string { return setting.RateText(p.Rate) }
 
 // key names the plan's cell in the report.
 func (p plan) key() string { return string(p.Format) + "-" + p.rate() }
