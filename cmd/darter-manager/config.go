@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,6 +20,7 @@ import (
 // Config is darter-manager's configuration file.
 type Config struct {
 	Listen   string          `toml:"listen" doc:"HTTP address of the REST API, /metrics, /healthz, /healthy and /server/ping."`
+	URL      string          `toml:"public_url" doc:"Where browsers reach the manager, such as https://manager.example. Signing in through an OpenID Connect provider needs it: the callback, which the provider must know, is PUBLIC_URL/api/v1/session/providers/NAME/callback."`
 	Members  string          `toml:"members" doc:"Address of gRPC for schedulers, seeds and nodes. The usual one is :65003."`
 	Log      string          `toml:"log_level" doc:"Least severe messages that are logged: error, warning, info, debug or trace."`
 	Data     string          `toml:"data" doc:"Directory of what the manager keeps beside the database: the CA that it makes."`
@@ -69,6 +72,9 @@ func Default() Config {
 func (c *Config) Validate() error {
 	if c.Listen == "" {
 		return errors.New("listen: empty, want host:port")
+	}
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(c.URL, "/")) {
+		return fmt.Errorf("public_url: %q, want one such as https://manager.example without a slash at its end", c.URL)
 	}
 	if c.Members == "" {
 		return errors.New("members: empty, want host:port")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -59,7 +60,8 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 		return err
 	}
 	api, err := rest.New(rest.Config{
-		Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, Secure: cfg.TLS.Cert != "", Metrics: registry, Jobs: work.seals,
+		Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, URL: cfg.URL,
+		Secure: cfg.TLS.Cert != "" || strings.HasPrefix(cfg.URL, "https:"), Metrics: registry, Jobs: work.seals,
 	})
 	if err != nil {
 		return err

@@ -107,6 +107,46 @@ func (s *Store) UserBySubject(ctx context.Context, subject string) (*model.User,
 	return find[model.User](ctx, s, "subject = ?", subject)
 }
 
+// maxSameName bounds the numbers that are tried behind a name.
+const maxSameName = 1000
+
+// EnsureSubject returns the user of u's subject, or else inserts u, called name or that with
+// the first number that is free. Of two calls at once one inserts.
+func (s *Store) EnsureSubject(ctx context.Context, u *model.User, name string, now time.Time) (out *model.User, err error) {
+	err = s.transaction(ctx, func(tx *gorm.DB) error {
+		if err := s.lockCluster(tx, 0); err != nil {
+			return err
+		}
+		var there []model.User
+		if err := tx.Where("subject = ?", u.Subject).Order("id").Limit(1).Find(&there).Error; err != nil {
+			return err
+		}
+		if len(there) > 0 {
+			out = &there[0]
+			return nil
+		}
+		fresh := *u
+		fresh.ID, fresh.CreatedAt, fresh.UpdatedAt = 0, model.At(now), model.At(now)
+		fresh.Name = name
+		for i := 2; ; i++ {
+			var taken int64
+			if err := tx.Model(&model.User{}).Where("name = ?", fresh.Name).Count(&taken).Error; err != nil {
+				return err
+			}
+			if taken == 0 {
+				break
+			}
+			if i > maxSameName {
+				return fmt.Errorf("name %s: too many users are called so: %w", name, errdefs.ErrAlreadyExists)
+			}
+			fresh.Name = fmt.Sprintf("%s-%d", name, i)
+		}
+		out = &fresh
+		return create(tx, out)
+	})
+	return out, err
+}
+
 // Roles returns all roles that are kept, in the order of their names.
 func (s *Store) Roles(ctx context.Context) ([]model.AccessRole, error) {
 	var rows []model.AccessRole
@@ -234,12 +274,15 @@ func (s *Store) WriteAudit(ctx context.Context, a *model.Audit) error {
 	return create(s.db.WithContext(ctx), a)
 }
 
-// Sweep deletes sessions that have ended, and audits and ended jobs that are older
-// than the bounds; zero bounds nothing.
+// Sweep deletes sessions that have ended, join tokens and certificates that ended a month
+// ago, and audits and ended jobs that are older than the bounds; zero bounds nothing.
 func (s *Store) Sweep(ctx context.Context, now, audits, jobs time.Time) error {
 	db := s.db.WithContext(ctx)
 	if err := db.Where("expires_at < ?", model.At(now)).Delete(&model.Session{}).Error; err != nil {
 		return fmt.Errorf("sweep sessions: %w", classify(err))
+	}
+	if err := sweepJoin(db, now); err != nil {
+		return err
 	}
 	if !audits.IsZero() {
 		if err := db.Where("at < ?", model.At(audits)).Delete(&model.Audit{}).Error; err != nil {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,25 +19,62 @@ type User struct {
 	Disabled bool `json:"disabled"`
 	// PasswordHash is empty for users who sign in through a provider only.
 	PasswordHash string `json:"-"`
-	// Subject is "<provider> <sub>" of a user who signs in through an OIDC provider.
-	// Names of providers have no space.
+	// Subject is "<issuer> <sub>" of a user who signs in through an OIDC provider, at most
+	// MaxSubject bytes. Issuers have no space.
 	Subject   string `json:"subject,omitempty"`
 	CreatedAt Time   `json:"created_at" gorm:"autoCreateTime:false"`
 	UpdatedAt Time   `json:"updated_at" gorm:"autoUpdateTime:false"`
 }
 
-// Validate checks name, mail address and roles.
+// MaxSubject is the most bytes of a user's subject.
+const MaxSubject = 400
+
+// Validate checks name, mail address, subject and roles.
 func (u *User) Validate() error {
 	if err := checkName("name", u.Name); err != nil {
 		return err
 	}
-	if err := checkText("email", u.Email); err != nil {
+	if err := CheckEmail("email", u.Email); err != nil {
 		return err
 	}
-	if u.Email != "" && (len(u.Email) > 255 || strings.Count(u.Email, "@") != 1 || strings.ContainsAny(u.Email, " \n\t<>,;")) {
-		return invalid("email", "%.60q is no mail address", u.Email)
+	if u.Subject != "" {
+		if err := checkText("subject", u.Subject); err != nil {
+			return err
+		}
+		if issuer, sub, ok := strings.Cut(u.Subject, " "); !ok || issuer == "" || sub == "" || len(u.Subject) > MaxSubject {
+			return invalid("subject", "%.60q, want \"<issuer> <sub>\" of at most %d bytes", u.Subject, MaxSubject)
+		}
 	}
 	return checkList("roles", u.Roles, checkName)
+}
+
+// CheckEmail reports what cannot be a mail address; the empty one can.
+func CheckEmail(field, email string) error {
+	if err := checkText(field, email); err != nil {
+		return err
+	}
+	if email != "" && (len(email) > 255 || strings.Count(email, "@") != 1 || strings.ContainsAny(email, " \n\t<>,;")) {
+		return invalid(field, "%.60q is no mail address", email)
+	}
+	return nil
+}
+
+// NameFrom makes of any text one that Validate takes as a name, "user" where nothing is left.
+func NameFrom(text string) string {
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-', r == '_':
+			return r
+		case r == '@', r == ' ':
+			return '-'
+		}
+		return -1
+	}, text)
+	clean = strings.TrimLeft(clean, ".-_")
+	if clean == "" {
+		return "user"
+	}
+	return clean[:min(len(clean), 100)] // leaves room for a number
 }
 
 // Names of the roles that are always there and cannot be changed.
@@ -73,8 +111,8 @@ const (
 // path element below /api/v1.
 func Objects() []string {
 	return []string{
-		"applications", "audits", "clusters", "configurations", "jobs", "nodes", "providers", "roles",
-		"schedulers", "search", "seeds", "tokens", "users",
+		"applications", "audits", "certificates", "clusters", "configurations", "jobs", "join-tokens", "nodes", "providers",
+		"roles", "schedulers", "search", "seeds", "tokens", "users",
 	}
 }
 
@@ -161,10 +199,18 @@ type Provider struct {
 	ClientSecret string `json:"-"`
 	// Scopes are asked for beside openid.
 	Scopes []string `json:"scopes,omitempty" gorm:"serializer:json"`
-	// Roles are given to a user who signs in for the first time.
+	// Roles are given to a user who signs in for the first time; guest where there are none.
 	Roles     []string `json:"roles" gorm:"serializer:json"`
 	CreatedAt Time     `json:"created_at" gorm:"autoCreateTime:false"`
 	UpdatedAt Time     `json:"updated_at" gorm:"autoUpdateTime:false"`
+}
+
+// maxIssuer leaves room in a subject for the longest sub, 255 bytes.
+const maxIssuer = MaxSubject - 1 - 255
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Validate checks everything but that the provider answers.
@@ -176,8 +222,14 @@ func (p *Provider) Validate() error {
 		return err
 	}
 	u, err := url.Parse(p.Issuer)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(p.Issuer, " ") {
 		return invalid("issuer", "%.60q, want an https URL", p.Issuer)
+	}
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		return invalid("issuer", "%.60q, want https: whoever is between could sign in as anybody", p.Issuer)
+	}
+	if len(p.Issuer) > maxIssuer {
+		return invalid("issuer", "%d bytes, want at most %d", len(p.Issuer), maxIssuer)
 	}
 	if p.ClientID == "" {
 		return invalid("client_id", "empty")

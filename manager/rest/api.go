@@ -19,6 +19,7 @@ import (
 	"github.com/darter-p2p/darter/manager/access"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/oidc"
 )
 
 // Prefix is the path below which the API is.
@@ -43,7 +44,10 @@ type Config struct {
 	// Jobs may be nil: arguments are stored as they are.
 	Jobs Jobs
 	// Secure says that browsers reach the API by https only.
-	Secure  bool
+	Secure bool
+	// URL is where browsers reach the manager, without a slash at its end, for providers to
+	// send them back to; "" = nobody can sign in through a provider.
+	URL     string
 	Metrics prometheus.Registerer
 }
 
@@ -54,6 +58,7 @@ type API struct {
 	routes  []route
 	origin  *http.CrossOriginProtection
 	refused refusals
+	signIns *oidc.Client
 
 	requests  *prometheus.CounterVec
 	seconds   *prometheus.HistogramVec
@@ -65,7 +70,7 @@ func New(c Config) (*API, error) {
 	if c.Changed == nil {
 		c.Changed = func() {}
 	}
-	a := &API{Config: c, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
+	a := &API{Config: c, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), signIns: oidc.New(c.Now)}
 	a.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "darter_manager_requests_total", Help: "Requests to the REST API.",
 	}, []string{"operation", "status"})
@@ -140,12 +145,12 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, rt *route) {
 	answer, err := a.answer(r.Context(), c, rt)
 	status := rt.status
 	if err != nil {
-		status, _ = statusOf(err)
-		if status >= http.StatusInternalServerError && r.Context().Err() == nil {
+		var told bool
+		if status, told = statusOf(err); status >= http.StatusInternalServerError && !told && r.Context().Err() == nil {
 			log.G(r.Context()).WithError(err).WithField("operation", rt.name).Error("A request failed")
 		}
 	}
-	if r.Method != http.MethodGet || status == http.StatusUnauthorized || status == http.StatusForbidden {
+	if r.Method != http.MethodGet || rt.audited || status == http.StatusUnauthorized || status == http.StatusForbidden {
 		a.audit(c, rt, status, err)
 	}
 	a.requests.WithLabelValues(rt.name, fmt.Sprint(status)).Inc()
@@ -156,6 +161,10 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
+		return
+	}
+	if page, ok := answer.(http.Handler); ok {
+		page.ServeHTTP(w, r)
 		return
 	}
 	body, err := json.Marshal(answer)

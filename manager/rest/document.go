@@ -89,7 +89,12 @@ func (d *document) operation(r *route) object {
 		out["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": d.schema(r.body)}}}
 	}
 	success := object{"description": "Done."}
-	if r.status != http.StatusNoContent {
+	switch {
+	case r.status == http.StatusSeeOther:
+		success["headers"] = object{"Location": object{"required": true, "schema": object{"type": "string", "format": "uri"}}}
+	case r.media != "":
+		success["content"] = object{r.media: object{"schema": object{"type": "string"}}}
+	case r.status != http.StatusNoContent:
 		success["content"] = object{"application/json": object{"schema": d.schema(r.answer)}}
 	}
 	out["responses"] = object{

@@ -71,7 +71,13 @@ type route struct {
 	params       []param
 	status       int // of success
 	body, answer reflect.Type
-	serve        func(ctx context.Context, c *call) (any, error)
+	// media is the type of an answer that is for browsers, not programs; "" is JSON.
+	media string
+	// open takes any parameter of the query: what comes back from others has some of theirs.
+	open bool
+	// audited says that a GET is audited as a change is.
+	audited bool
+	serve   func(ctx context.Context, c *call) (any, error)
 }
 
 // call is one request to a route.
@@ -120,6 +126,12 @@ func op[In, Out any](method, path, name, doc string, need right, params []param,
 	return r
 }
 
+// forBrowsers makes a route answer a page or a redirect: its handler returns an http.Handler.
+func (r route) forBrowsers(status int, media string) route {
+	r.status, r.media = status, media
+	return r
+}
+
 // paged are the parameters of every list.
 func paged(more ...param) []param {
 	return append([]param{
@@ -163,6 +175,9 @@ func parseQuery(r *route, raw string) (url.Values, error) {
 	}
 	for name, values := range q {
 		i := slices.IndexFunc(r.params, func(p param) bool { return p.name == name && !p.inPath })
+		if i < 0 && r.open {
+			continue
+		}
 		if i < 0 {
 			return nil, fmt.Errorf("query: unknown parameter %.40q: %w", name, errdefs.ErrInvalidArgument)
 		}

@@ -5,7 +5,7 @@ import "slices"
 // table returns every route.
 func (a *API) table() []route {
 	return slices.Concat(
-		a.sessionRoutes(), a.clusterRoutes(), a.memberRoutes(), a.applicationRoutes(), a.configurationRoutes(),
+		a.sessionRoutes(), a.signInRoutes(), a.clusterRoutes(), a.memberRoutes(), a.applicationRoutes(), a.configurationRoutes(),
 		a.jobRoutes(), a.userRoutes(), a.roleRoutes(), a.tokenRoutes(), a.providerRoutes(), a.auditRoutes(),
 	)
 }
