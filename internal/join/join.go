@@ -1,18 +1,17 @@
 // Package join makes this host a member of a cluster whose manager is the certificate
 // authority, and keeps it one: it exchanges a token for a certificate, renews it in its
-// files, which package pki reads again, and tells pki what was revoked.
+// files, which package pki reads again, and remembers what was revoked.
 package join
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,165 +25,169 @@ import (
 	"github.com/darter-p2p/darter/internal/pki"
 )
 
-// Config says where the manager is and how this host begins.
+// Config says how this host becomes a member.
 type Config struct {
-	Address   string // host:port of the manager's service for joining
-	TokenFile string // holds a join token; it is needed once
-	Name      string // of this host in the cluster
-	Files     pki.Files
-	// Poll is how often what was revoked is asked for; 0 = 20 s.
-	Poll time.Duration
+	Address   string `toml:"address" doc:"host:port of the manager's gRPC. Empty = manager.address."`
+	Token     string `toml:"token" doc:"Join token (darter join-token create). With one, the files of [tls] are made at the first start and renewed; without, they are those of darter ca."`
+	TokenFile string `toml:"token_file" doc:"File that holds the join token, instead of token."`
+	Name      string `toml:"name" doc:"This host's name in the cluster. Empty = its host name."`
 }
 
-// Enroll makes this host a member, unless its files already say so: it gets a certificate
-// for the token, from the manager whose CA the token names, and writes the files.
-func Enroll(ctx context.Context, c Config) error {
-	if _, err := pki.Load(c.Files); err == nil {
-		return nil
+// Enabled reports whether the host joins by token.
+func (c Config) Enabled() bool { return c.Token != "" || c.TokenFile != "" }
+
+// Validate returns the first value that cannot work.
+func (c Config) Validate() error {
+	if c.Token != "" && c.TokenFile != "" {
+		return errors.New("token and token_file: one of them is enough")
 	}
-	text, err := os.ReadFile(c.TokenFile)
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
+	if c.Address != "" {
+		if _, _, err := net.SplitHostPort(c.Address); err != nil {
+			return fmt.Errorf("address: %w", err)
+		}
 	}
-	token := strings.TrimSpace(string(text))
-	pin := token[strings.LastIndexByte(token, '.')+1:]
-	var shown []*x509.Certificate
-	conn, err := dial(c.Address, &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		InsecureSkipVerify: true, // VerifyConnection checks the CA by the token's fingerprint
-		VerifyConnection: func(s tls.ConnectionState) error {
-			_, who, err := pki.VerifyPinned(s.PeerCertificates, pin, time.Now())
-			if err == nil && who.Role != pki.Manager {
-				err = fmt.Errorf("%s is no manager: %w", who, errdefs.ErrPermissionDenied)
-			}
-			shown = s.PeerCertificates
+	if c.Token != "" {
+		if _, err := pinOf(c.Token); err != nil {
 			return err
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	defer conn.Close()
-	key, csr, err := pki.NewRequest()
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	answer, err := joinv1.NewJoinServiceClient(conn).Join(ctx, &joinv1.JoinRequest{Token: token, Name: c.Name, Csr: csr})
-	if err != nil {
-		return fmt.Errorf("join at %s: %w", c.Address, errgrpc.ToNative(err))
-	}
-	ca, _, err := pki.VerifyPinned(shown, pin, time.Now())
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	return c.write(answer.GetCertificate(), ca.Raw, key)
-}
-
-func dial(addr string, c *tls.Config) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(credentials.NewTLS(c)))
-}
-
-// write replaces the files, the key before its certificate. A reader in between keeps
-// what it had.
-func (c Config) write(cert, ca []byte, key crypto.Signer) error {
-	parsed, err := x509.ParseCertificate(cert)
-	if err != nil {
-		return fmt.Errorf("the manager's certificate: %w: %w", err, errdefs.ErrDataLoss)
-	}
-	certText, keyText, err := pki.Pair{Cert: parsed, Key: key}.PEM()
-	if err != nil {
-		return err
-	}
-	for _, f := range []struct {
-		path string
-		data []byte
-		mode os.FileMode
-	}{
-		{c.Files.CA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca}), 0o644},
-		{c.Files.Key, keyText, 0o600},
-		{c.Files.Cert, certText, 0o644},
-	} {
-		if err := replace(f.path, f.data, f.mode); err != nil {
-			return fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
 	return nil
 }
 
-// replace writes a file beside path and renames it.
-func replace(path string, data []byte, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+// Host is a host that joins.
+type Host struct {
+	Config
+	Role  pki.Role // that it has use for; the token must be of the same
+	Files pki.Files
+}
+
+// Bounds of the pause before the next try.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+	tryTimeout = 20 * time.Second
+)
+
+// Enroll makes this host a member, unless its files already say so or no token is set: it
+// gets a certificate for the token, from the manager whose CA the token names, and writes
+// the files. While the manager is away it goes on trying until ctx ends; a refusal is
+// returned in the manager's words.
+func Enroll(ctx context.Context, h Host) error {
+	if !h.Enabled() {
+		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	_, err := pki.Load(h.Files)
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		return nil
 	}
-	if err != nil {
-		os.Remove(f.Name())
+	if !errdefs.IsNotFound(err) && !errdefs.IsUnauthorized(err) { // neither missing nor ended
+		return err
 	}
-	return err
-}
-
-// Run keeps the membership until ctx ends: it renews the certificate when half of its life
-// is over, and has id refuse what was revoked. While the manager is away it goes on trying.
-func Run(ctx context.Context, c Config, id *pki.Identity) error {
-	if c.Poll == 0 {
-		c.Poll = 20 * time.Second
-	}
-	tick := time.NewTicker(c.Poll)
-	defer tick.Stop()
-	was := ""
-	for {
-		err := c.once(ctx, id)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			was = ""
-		case err.Error() != was:
-			was = err.Error()
-			log.G(ctx).WithError(err).Warn("the manager cannot be asked for certificates")
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := h.enroll(ctx)
+		if err == nil || !temporary(err) || ctx.Err() != nil {
+			return err
 		}
+		log.G(ctx).WithError(err).WithField("again", pause).Warn("This host cannot join yet")
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil
+			return fmt.Errorf("join: %w", context.Cause(ctx))
 		}
 	}
 }
 
-// once asks for what was revoked, and for a new certificate where it is time.
-func (c Config) once(ctx context.Context, id *pki.Identity) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+// temporary reports whether a manager may say otherwise in a moment.
+func temporary(err error) bool {
+	return errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// enroll tries once.
+func (h Host) enroll(ctx context.Context) error {
+	token, err := h.token()
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	pin, err := pinOf(token)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	name := h.Name
+	if name == "" {
+		if name, err = os.Hostname(); err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+	}
+	key, err := h.Files.PrepareKey()
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	csr, err := pki.NewRequest(key)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	seen := &sight{pin: pin}
+	ask := &joinv1.JoinRequest{Token: token, Name: name, Csr: csr, Role: string(h.Role)}
+	var answer *joinv1.JoinResponse
+	err = h.call(ctx, seen.tls(), func(ctx context.Context, c joinv1.JoinServiceClient) (err error) {
+		answer, err = c.Join(ctx, ask)
+		return err
+	})
+	ca, refused := seen.result()
+	switch {
+	case refused != nil:
+		return fmt.Errorf("join at %s: %w", h.Address, refused)
+	case err != nil:
+		return fmt.Errorf("join at %s: %w", h.Address, err)
+	}
+	cert, err := parse(answer.GetCertificate())
+	if err != nil {
+		return fmt.Errorf("join at %s: %w", h.Address, err)
+	}
+	if err := h.Files.Install(cert, ca); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	log.G(ctx).WithField("name", name).WithField("role", h.Role).WithField("until", cert.NotAfter).Info("This host has joined")
+	return nil
+}
+
+// token returns the token of the settings.
+func (h Host) token() (string, error) {
+	if h.Token != "" {
+		return h.Token, nil
+	}
+	text, err := os.ReadFile(h.TokenFile)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// pinOf returns the fingerprint of the CA in a token.
+func pinOf(token string) (string, error) {
+	pin := token[strings.LastIndexByte(token, '.')+1:]
+	if raw, err := hex.DecodeString(pin); err != nil || len(raw) != 32 {
+		return "", fmt.Errorf("token: that is no join token (darter join-token create makes one): %w", errdefs.ErrInvalidArgument)
+	}
+	return pin, nil
+}
+
+// call asks the manager once.
+func (h Host) call(ctx context.Context, c *tls.Config, ask func(context.Context, joinv1.JoinServiceClient) error) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	conn, err := dial(c.Address, id.ClientTLS(pki.Manager))
+	conn, err := grpc.NewClient("passthrough:///"+h.Address, grpc.WithTransportCredentials(credentials.NewTLS(c)), grpc.WithNoProxy())
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	client := joinv1.NewJoinServiceClient(conn)
-	revoked, err := client.Revoked(ctx, &joinv1.RevokedRequest{})
+	return errgrpc.ToNative(ask(ctx, joinv1.NewJoinServiceClient(conn)))
+}
+
+func parse(der []byte) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("what was revoked: %w", errgrpc.ToNative(err))
+		return nil, fmt.Errorf("the manager's certificate: %w: %w", err, errdefs.ErrDataLoss)
 	}
-	id.SetRevoked(revoked.GetSerials())
-	_, cert := id.Signer()
-	if time.Until(cert.NotAfter) > cert.NotAfter.Sub(cert.NotBefore)/2 {
-		return nil
-	}
-	key, csr, err := pki.NewRequest()
-	if err != nil {
-		return err
-	}
-	next, err := client.Renew(ctx, &joinv1.RenewRequest{Csr: csr})
-	if err != nil {
-		return fmt.Errorf("renew the certificate: %w", errgrpc.ToNative(err))
-	}
-	return c.write(next.GetCertificate(), next.GetCa(), key)
+	return cert, nil
 }

@@ -17,18 +17,24 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// NewRequest makes a key and a certificate signing request (PKCS #10, DER) for it. The
-// request names nobody: who it is for is what the CA finds out, not what it is told.
-func NewRequest() (key crypto.Signer, csr []byte, err error) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// NewRequest makes a certificate signing request (PKCS #10, DER) for a key. The request
+// names nobody: who it is for is what the CA finds out, not what it is told.
+func NewRequest(key crypto.Signer) ([]byte, error) {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("make a certificate request: %w", err)
 	}
-	if csr, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, k); err != nil {
-		return nil, nil, fmt.Errorf("make a certificate request: %w", err)
-	}
-	return k, csr, nil
+	return csr, nil
 }
+
+// KeyHash tells public keys apart: hex SHA-256 of a certificate's.
+func KeyHash(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// Issued is about when a certificate was made: it begins a little before.
+func Issued(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(backdate) }
 
 // maxCSR bounds a foreign request, in bytes.
 const maxCSR = 8 << 10

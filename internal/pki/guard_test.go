@@ -3,8 +3,10 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -60,8 +62,7 @@ func ends(t *testing.T, conn net.Conn) {
 }
 
 func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error)
-	return ok && timeout.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // TestGuardRevoked closes what a revoked member has open, lets it in no more, and leaves

@@ -1,124 +1,134 @@
 // Package ca is the manager as its cluster's certificate authority. A host joins with a
 // token and gets a short-lived certificate, which it renews; a certificate can be revoked,
-// and members hear of it.
+// and members hear of it on the stream that they follow (package control).
 //
 // A token is a secret of 256 bits, kept as its hash, and the fingerprint of the CA, so
 // that the host knows whom it gives the secret to. It is good for one role, for a number
 // of hosts, until a time, unless it is revoked. It does not let anybody take the name of a
-// member whose certificate is still good.
+// member whose certificate is still good, or of one that was revoked since it was made.
 package ca
 
 import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/manager/database"
+	"github.com/darter-p2p/darter/manager/model"
 )
 
-// Token lets hosts join.
-type Token struct {
-	ID      int64     `json:"id"`
-	Hash    string    `json:"-"`
-	Role    pki.Role  `json:"role"`
-	Comment string    `json:"comment,omitempty"`
-	Uses    int       `json:"uses"` // left
-	Expires time.Time `json:"expires_at"`
-	Revoked bool      `json:"revoked"`
+// Config is how hosts become members.
+type Config struct {
+	CA   string          `toml:"ca" doc:"Directory of ca.crt and ca.key (darter ca init) of the cluster's CA, with which the manager lets hosts join. Empty = the CA that it made in data, where [identity] has no files; else no host can join by token."`
+	Life config.Duration `toml:"life" doc:"How long a host's certificate is good. It is renewed when a third of that is left: for so long the manager may be away."`
 }
 
-// Certificate is one that was given.
-type Certificate struct {
-	Serial  string    `json:"serial"`
-	Role    pki.Role  `json:"role"`
-	Name    string    `json:"name"`
-	Expires time.Time `json:"expires_at"`
-	Revoked bool      `json:"revoked"`
-}
+// Default gives certificates of a week: hosts stay members over a weekend without a manager.
+func Default() Config { return Config{Life: config.Duration(7 * 24 * time.Hour)} }
 
-// Store keeps tokens and certificates. Methods may be called concurrently, also by
-// several managers.
-type Store interface {
-	// CreateJoinToken keeps a token and sets its ID.
-	CreateJoinToken(ctx context.Context, t *Token) error
-	// UseJoinToken takes one use of the token with this hash that is good at now, in one
-	// step; ErrNotFound where there is none such.
-	UseJoinToken(ctx context.Context, hash string, now time.Time) (*Token, error)
-	// RevokeJoinToken ends a token.
-	RevokeJoinToken(ctx context.Context, id int64) error
-	// AddCertificate keeps a certificate. Where replaces is false and another of the same
-	// role and name is good at now, it is ErrAlreadyExists.
-	AddCertificate(ctx context.Context, c Certificate, replaces bool, now time.Time) error
-	// Certificate returns the certificate with a serial number.
-	Certificate(ctx context.Context, serial string) (*Certificate, error)
-	// RevokeMember revokes every certificate of a member that is good at now.
-	RevokeMember(ctx context.Context, role pki.Role, name string, now time.Time) (int, error)
-	// RevokedCertificates lists those that would be good at now.
-	RevokedCertificates(ctx context.Context, now time.Time) ([]Certificate, error)
-}
+// Bounds of Life.
+const (
+	minLife = time.Minute
+	maxLife = 366 * 24 * time.Hour
+)
 
-// Life is how long a certificate that a manager gives is good.
-const Life = 24 * time.Hour
+// Validate returns the first value that cannot work.
+func (c Config) Validate() error {
+	if l := c.Life.Duration(); l < minLife || l > maxLife {
+		return fmt.Errorf("life: %v is not within %v and %v: %w", l, minLife, maxLife, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
 
 // MaxTokenLife bounds a token.
 const MaxTokenLife = 30 * 24 * time.Hour
 
-// joining are the roles that hosts may join with.
-var joining = []pki.Role{pki.Node, pki.Seed, pki.Scheduler}
-
-// Authority gives certificates.
+// Authority gives certificates. Its methods may be called concurrently.
 type Authority struct {
 	ca    *pki.CA
-	store Store
+	life  time.Duration
+	store *database.Store
 	now   func() time.Time
 }
 
-// New returns an Authority over a CA.
-func New(ca *pki.CA, st Store, now func() time.Time) *Authority { return &Authority{ca, st, now} }
+// New returns an Authority over a CA; now is the clock. Where another manager of the
+// database has another CA it is ErrFailedPrecondition.
+func New(ctx context.Context, c Config, ca *pki.CA, store *database.Store, now func() time.Time) (*Authority, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	if err := store.Authority(ctx, ca.Pin(), now()); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	return &Authority{ca: ca, life: c.Life.Duration(), store: store, now: now}, nil
+}
 
-// NewToken makes a token for hosts of a role. What it returns first is shown once.
-func (a *Authority) NewToken(ctx context.Context, role pki.Role, life time.Duration, uses int, comment string) (string, *Token, error) {
-	switch {
-	case !slices.Contains(joining, role):
-		return "", nil, fmt.Errorf("role: %.40q, want node, seed or scheduler: %w", string(role), errdefs.ErrInvalidArgument)
-	case life <= 0 || life > MaxTokenLife:
-		return "", nil, fmt.Errorf("life: %v, want more than 0 and at most %v: %w", life, MaxTokenLife, errdefs.ErrInvalidArgument)
-	case uses < 1 || uses > 100_000:
-		return "", nil, fmt.Errorf("uses: %d, want 1 to 100000: %w", uses, errdefs.ErrInvalidArgument)
+// NewToken keeps a token of which role, uses, comment and author are set, for life. What
+// it returns is shown once.
+func (a *Authority) NewToken(ctx context.Context, t *model.JoinToken, life time.Duration) (string, error) {
+	if err := t.Validate(); err != nil {
+		return "", err
+	}
+	if life <= 0 || life > MaxTokenLife {
+		return "", fmt.Errorf("life: %v, want more than 0 and at most %v: %w", life, MaxTokenLife, errdefs.ErrInvalidArgument)
 	}
 	secret, hash := newSecret()
-	t := &Token{Hash: hash, Role: role, Comment: comment, Uses: uses, Expires: a.now().Add(life)}
-	if err := a.store.CreateJoinToken(ctx, t); err != nil {
-		return "", nil, err
+	t.Hash, t.UsesLeft, t.Revoked, t.ExpiresAt = hash, t.Uses, false, model.At(a.now().Add(life))
+	if err := a.store.CreateJoinToken(ctx, t, a.now()); err != nil {
+		return "", err
 	}
-	return format(secret, a.ca.Pin()), t, nil
+	return format(secret, a.ca.Pin()), nil
+}
+
+// Application is what a host asks to become.
+type Application struct {
+	Token string
+	Name  string
+	Role  pki.Role // that it will have use for; a token of another is refused
+	CSR   []byte   // PKCS #10, DER; only its key counts
 }
 
 // Join gives a certificate for a token. A token that is not good is ErrUnauthenticated,
-// without saying why; a name that a member has is ErrAlreadyExists.
-func (a *Authority) Join(ctx context.Context, token, name string, csr []byte) (*x509.Certificate, error) {
-	secret, err := secretOf(token)
+// without saying why; one of another role, or for a name that was revoked since, is
+// ErrPermissionDenied; a name that a member has is ErrAlreadyExists. None of these costs
+// a use.
+func (a *Authority) Join(ctx context.Context, want Application) (*x509.Certificate, error) {
+	secret, err := secretOf(want.Token)
 	if err != nil {
 		return nil, err
 	}
-	// What cannot be signed must not cost a use.
 	now := a.now()
-	if _, err := a.ca.Sign(csr, pki.Request{Role: pki.Node, Name: name, ValidFor: Life}, now); err != nil {
-		return nil, err
-	}
-	t, err := a.store.UseJoinToken(ctx, hashOf(secret), now)
-	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("the join token is unknown, used up, expired or revoked: %w", errdefs.ErrUnauthenticated)
+	t, err := a.store.JoinTokenByHash(ctx, hashOf(secret))
+	if errdefs.IsNotFound(err) || err == nil && (t.Revoked || !now.Before(t.ExpiresAt.Time)) {
+		return nil, errNoToken
 	}
 	if err != nil {
 		return nil, err
 	}
-	return a.give(ctx, t.Role, name, csr, false)
+	if want.Role != pki.Role(t.Role) {
+		return nil, fmt.Errorf("the join token is for the role %s, this host wants %.40q: %w", t.Role, string(want.Role), errdefs.ErrPermissionDenied)
+	}
+	cert, row, err := a.sign(want.CSR, pki.Role(t.Role), want.Name, now)
+	if err != nil {
+		return nil, err
+	}
+	row.TokenID = t.ID
+	err = a.store.Admit(ctx, row, now)
+	if errdefs.IsNotFound(err) {
+		err = errNoToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cert, nil
 }
+
+var errNoToken = fmt.Errorf("the join token is unknown, used up, expired or revoked: %w", errdefs.ErrUnauthenticated)
 
 // Renew gives the next certificate to a member that showed a good one.
 func (a *Authority) Renew(ctx context.Context, present *x509.Certificate, csr []byte) (*x509.Certificate, error) {
@@ -126,49 +136,59 @@ func (a *Authority) Renew(ctx context.Context, present *x509.Certificate, csr []
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(joining, who.Role) {
-		return nil, fmt.Errorf("certificates of role %s are not renewed here: %w", who.Role, errdefs.ErrPermissionDenied)
-	}
-	if c, err := a.store.Certificate(ctx, pki.Serial(present)); err != nil && !errdefs.IsNotFound(err) {
-		return nil, err
-	} else if err == nil && c.Revoked {
-		return nil, fmt.Errorf("the certificate was revoked: %w", errdefs.ErrUnauthenticated)
-	} else if err != nil {
-		return nil, fmt.Errorf("the certificate was not given by a manager: it is renewed by darter ca: %w", errdefs.ErrPermissionDenied)
-	}
-	return a.give(ctx, who.Role, who.Name, csr, true)
-}
-
-func (a *Authority) give(ctx context.Context, role pki.Role, name string, csr []byte, replaces bool) (*x509.Certificate, error) {
 	now := a.now()
-	cert, err := a.ca.Sign(csr, pki.Request{Role: role, Name: name, ValidFor: Life}, now)
+	if now.After(present.NotAfter) {
+		return nil, fmt.Errorf("the certificate has ended: join with a token: %w", errdefs.ErrUnauthenticated)
+	}
+	cert, row, err := a.sign(csr, who.Role, who.Name, now)
 	if err != nil {
 		return nil, err
 	}
-	c := Certificate{Serial: pki.Serial(cert), Role: role, Name: name, Expires: cert.NotAfter}
-	if err := a.store.AddCertificate(ctx, c, replaces, now); err != nil {
-		if errdefs.IsAlreadyExists(err) {
-			return nil, fmt.Errorf("%s %q is a member with a good certificate; revoke it first: %w", role, name, err)
-		}
+	err = a.store.Renew(ctx, pki.Serial(present), row, now)
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("the certificate was not given by a manager: it is renewed by darter ca: %w", errdefs.ErrFailedPrecondition)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return cert, nil
 }
 
-// Revoke puts a member out: its certificates, and with them its way to renew them.
-func (a *Authority) Revoke(ctx context.Context, role pki.Role, name string) (int, error) {
-	return a.store.RevokeMember(ctx, role, name, a.now())
+// sign makes a certificate and its row.
+func (a *Authority) sign(csr []byte, role pki.Role, name string, now time.Time) (*x509.Certificate, *model.Certificate, error) {
+	cert, err := a.ca.Sign(csr, pki.Request{Role: role, Name: name, ValidFor: a.life}, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cert, &model.Certificate{Serial: pki.Serial(cert), Role: model.Role(role), Name: name, KeyHash: pki.KeyHash(cert), ExpiresAt: model.At(cert.NotAfter)}, nil
 }
 
-// Revoked lists the serial numbers that members are to refuse.
-func (a *Authority) Revoked(ctx context.Context) ([]string, error) {
-	all, err := a.store.RevokedCertificates(ctx, a.now())
-	if err != nil {
+// RevokeSerial revokes a certificate by its number, also one that darter ca made. It is
+// the operator's word that the number is of this CA.
+func (a *Authority) RevokeSerial(ctx context.Context, serial, by string) (*model.Certificate, error) {
+	if err := model.CheckSerial(serial); err != nil {
 		return nil, err
 	}
-	serials := make([]string, len(all))
-	for i, c := range all {
-		serials[i] = c.Serial
+	return a.store.RevokeSerial(ctx, serial, by, a.now(), a.ca.Certificate().NotAfter)
+}
+
+// followEvery is how often a manager asks the database for what others revoked.
+const followEvery = 2 * time.Second
+
+// Follow has an identity, the manager's own, refuse what is revoked, until ctx ends, and
+// returns nil. A database that does not answer changes nothing.
+func Follow(ctx context.Context, store *database.Store, id *pki.Identity, now func() time.Time) error {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		serials, err := store.Revoked(ctx, now())
+		if err == nil {
+			id.SetRevoked(serials)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	return serials, nil
 }

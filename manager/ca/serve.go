@@ -4,18 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"net"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 
 	joinv1 "github.com/darter-p2p/darter/api/join/v1"
@@ -28,37 +23,17 @@ type service struct {
 	*Authority
 }
 
-// Serve serves hosts that join or are members on l until ctx ends or the listener fails.
-// Its TLS shows the CA too, and asks for a certificate without insisting on one: a host
-// that joins has none. It closes l.
-func (a *Authority) Serve(ctx context.Context, l net.Listener, id *pki.Identity) error {
-	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(a.tls(id))),
-		grpc.MaxRecvMsgSize(64<<10),
-		grpc.ConnectionTimeout(10*time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 2 * time.Minute}),
-	)
-	joinv1.RegisterJoinServiceServer(server, service{Authority: a})
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := server.Serve(l)
-		if err == nil || errors.Is(err, grpc.ErrServerStopped) {
-			return nil
-		}
-		return fmt.Errorf("serve hosts that join: %w", err)
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		force := time.AfterFunc(2*time.Second, server.Stop)
-		defer force.Stop()
-		server.GracefulStop()
-		return nil
-	})
-	return group.Wait()
+// Register adds the service for hosts that join or renew to a gRPC server, whose TLS must
+// be that of ServerTLS.
+func (a *Authority) Register(r grpc.ServiceRegistrar) {
+	joinv1.RegisterJoinServiceServer(r, service{Authority: a})
 }
 
-func (a *Authority) tls(id *pki.Identity) *tls.Config {
-	c := id.ServerTLS()
+// ServerTLS is an identity's for a server that hosts join at: it shows the CA too, and asks
+// for a certificate without insisting on one, for a host that joins has none. Every other
+// service of the server must look at the caller's certificate itself.
+func (a *Authority) ServerTLS(id *pki.Identity, roles ...pki.Role) *tls.Config {
+	c := id.ServerTLS(roles...)
 	show, verify := c.GetCertificate, c.VerifyConnection
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		own, err := show(h)
@@ -81,12 +56,16 @@ func (a *Authority) tls(id *pki.Identity) *tls.Config {
 
 // Join implements joinv1.JoinServiceServer.
 func (s service) Join(ctx context.Context, r *joinv1.JoinRequest) (*joinv1.JoinResponse, error) {
-	cert, err := s.Authority.Join(ctx, r.GetToken(), r.GetName(), r.GetCsr())
+	l := log.G(ctx).WithField("name", r.GetName()).WithField("role", r.GetRole())
+	if p, ok := peer.FromContext(ctx); ok {
+		l = l.WithField("from", p.Addr)
+	}
+	cert, err := s.Authority.Join(ctx, Application{Token: r.GetToken(), Name: r.GetName(), Role: pki.Role(r.GetRole()), CSR: r.GetCsr()})
 	if err != nil {
-		log.G(ctx).WithField("name", r.GetName()).WithError(err).Warn("a host may not join")
+		l.WithError(err).Warn("A host may not join")
 		return nil, errgrpc.ToGRPC(err)
 	}
-	log.G(ctx).WithField("name", r.GetName()).WithField("serial", pki.Serial(cert)).Info("a host joined")
+	l.WithField("serial", pki.Serial(cert)).Info("A host joined")
 	return &joinv1.JoinResponse{Certificate: cert.Raw, Ca: s.ca.Certificate().Raw}, nil
 }
 
@@ -101,15 +80,6 @@ func (s service) Renew(ctx context.Context, r *joinv1.RenewRequest) (*joinv1.Ren
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &joinv1.RenewResponse{Certificate: cert.Raw, Ca: s.ca.Certificate().Raw}, nil
-}
-
-// Revoked implements joinv1.JoinServiceServer.
-func (s service) Revoked(ctx context.Context, _ *joinv1.RevokedRequest) (*joinv1.RevokedResponse, error) {
-	if _, err := callerOf(ctx); err != nil {
-		return nil, errgrpc.ToGRPC(err)
-	}
-	serials, err := s.Authority.Revoked(ctx)
-	return &joinv1.RevokedResponse{Serials: serials}, errgrpc.ToGRPC(err)
 }
 
 // callerOf returns the certificate that the caller showed and the handshake checked.

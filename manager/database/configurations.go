@@ -103,7 +103,7 @@ func (s *Store) Rollback(ctx context.Context, version int64, author string, now 
 
 // Revision returns numbers that change with what Watchers are told: the newest
 // configuration, and the latest change of clusters, active schedulers, pinned
-// members and applications.
+// members, applications and revoked certificates.
 func (s *Store) Revision(ctx context.Context) (Revision, error) {
 	var r Revision
 	err := s.db.WithContext(ctx).Raw(`SELECT
@@ -115,7 +115,9 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 		(SELECT COALESCE(MAX(updated_at), 0) FROM members WHERE pinned = ?) AS pins,
 		(SELECT COUNT(*) FROM members WHERE pinned = ?) AS pin_count,
 		(SELECT COALESCE(MAX(updated_at), 0) FROM applications) AS applications,
-		(SELECT COUNT(*) FROM applications) AS application_count`, true, true).Scan(&r).Error
+		(SELECT COUNT(*) FROM applications) AS application_count,
+		(SELECT COALESCE(MAX(revoked_at), 0) FROM certificates) AS revocations,
+		(SELECT COUNT(*) FROM certificates WHERE revoked_at > 0) AS revocation_count`, true, true).Scan(&r).Error
 	if err != nil {
 		return r, fmt.Errorf("get revision: %w", classify(err))
 	}
@@ -126,4 +128,5 @@ func (s *Store) Revision(ctx context.Context) (Revision, error) {
 // for equal rows, unless rows changed twice within a millisecond.
 type Revision struct {
 	Configuration, Clusters, ClusterCount, Schedulers, SchedulerCount, Pins, PinCount, Applications, ApplicationCount int64
+	Revocations, RevocationCount                                                                                      int64
 }

@@ -32,6 +32,10 @@ var suite = map[string]func(*testing.T, open){
 	"job rate":          testJobRate,
 	"migrations":        testMigrations,
 	"providers":         testProviders,
+	"join tokens":       testJoinTokens,
+	"certificates":      testCertificates,
+	"join races":        testJoinRaces,
+	"authorities":       testAuthorities,
 }
 
 // open opens the same database again and again.

@@ -29,7 +29,7 @@ type Query struct {
 // row is a row with an identity.
 type row interface {
 	model.Cluster | model.Member | model.Application | model.Configuration | model.Job | model.JobItem |
-		model.User | model.AccessToken | model.Provider | model.Audit
+		model.User | model.AccessToken | model.Provider | model.Audit | model.JoinToken | model.Certificate
 }
 
 // List returns the rows that a query selects, and how many there are without Limit and

@@ -30,6 +30,7 @@ type JoinRequest struct {
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // the host's, in the cluster
 	Csr           []byte                 `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`   // PKCS #10, DER; only its key counts
+	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"` // that the host will have use for; a token of another is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -83,6 +84,13 @@ func (x *JoinRequest) GetCsr() []byte {
 		return x.Csr
 	}
 	return nil
+}
+
+func (x *JoinRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 // JoinResponse makes a member.
@@ -236,97 +244,16 @@ func (x *RenewResponse) GetCa() []byte {
 	return nil
 }
 
-// RevokedRequest asks for all.
-type RevokedRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RevokedRequest) Reset() {
-	*x = RevokedRequest{}
-	mi := &file_join_v1_join_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RevokedRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RevokedRequest) ProtoMessage() {}
-
-func (x *RevokedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_join_v1_join_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RevokedRequest.ProtoReflect.Descriptor instead.
-func (*RevokedRequest) Descriptor() ([]byte, []int) {
-	return file_join_v1_join_proto_rawDescGZIP(), []int{4}
-}
-
-// RevokedResponse is all that is revoked.
-type RevokedResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Serials       []string               `protobuf:"bytes,1,rep,name=serials,proto3" json:"serials,omitempty"` // hexadecimal, of certificates
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RevokedResponse) Reset() {
-	*x = RevokedResponse{}
-	mi := &file_join_v1_join_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RevokedResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RevokedResponse) ProtoMessage() {}
-
-func (x *RevokedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_join_v1_join_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RevokedResponse.ProtoReflect.Descriptor instead.
-func (*RevokedResponse) Descriptor() ([]byte, []int) {
-	return file_join_v1_join_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *RevokedResponse) GetSerials() []string {
-	if x != nil {
-		return x.Serials
-	}
-	return nil
-}
-
 var File_join_v1_join_proto protoreflect.FileDescriptor
 
 const file_join_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x12join/v1/join.proto\x12\x0edarter.join.v1\"I\n" +
+	"\x12join/v1/join.proto\x12\x0edarter.join.v1\"]\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03csr\x18\x03 \x01(\fR\x03csr\"@\n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\"@\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\" \n" +
@@ -334,14 +261,10 @@ const file_join_v1_join_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x10\n" +
-	"\x0eRevokedRequest\"+\n" +
-	"\x0fRevokedResponse\x12\x18\n" +
-	"\aserials\x18\x01 \x03(\tR\aserials2\xe2\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca2\x96\x01\n" +
 	"\vJoinService\x12A\n" +
 	"\x04Join\x12\x1b.darter.join.v1.JoinRequest\x1a\x1c.darter.join.v1.JoinResponse\x12D\n" +
-	"\x05Renew\x12\x1c.darter.join.v1.RenewRequest\x1a\x1d.darter.join.v1.RenewResponse\x12J\n" +
-	"\aRevoked\x12\x1e.darter.join.v1.RevokedRequest\x1a\x1f.darter.join.v1.RevokedResponseB1Z/github.com/darter-p2p/darter/api/join/v1;joinv1b\x06proto3"
+	"\x05Renew\x12\x1c.darter.join.v1.RenewRequest\x1a\x1d.darter.join.v1.RenewResponseB1Z/github.com/darter-p2p/darter/api/join/v1;joinv1b\x06proto3"
 
 var (
 	file_join_v1_join_proto_rawDescOnce sync.Once
@@ -355,24 +278,20 @@ func file_join_v1_join_proto_rawDescGZIP() []byte {
 	return file_join_v1_join_proto_rawDescData
 }
 
-var file_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_join_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_join_v1_join_proto_goTypes = []any{
-	(*JoinRequest)(nil),     // 0: darter.join.v1.JoinRequest
-	(*JoinResponse)(nil),    // 1: darter.join.v1.JoinResponse
-	(*RenewRequest)(nil),    // 2: darter.join.v1.RenewRequest
-	(*RenewResponse)(nil),   // 3: darter.join.v1.RenewResponse
-	(*RevokedRequest)(nil),  // 4: darter.join.v1.RevokedRequest
-	(*RevokedResponse)(nil), // 5: darter.join.v1.RevokedResponse
+	(*JoinRequest)(nil),   // 0: darter.join.v1.JoinRequest
+	(*JoinResponse)(nil),  // 1: darter.join.v1.JoinResponse
+	(*RenewRequest)(nil),  // 2: darter.join.v1.RenewRequest
+	(*RenewResponse)(nil), // 3: darter.join.v1.RenewResponse
 }
 var file_join_v1_join_proto_depIdxs = []int32{
 	0, // 0: darter.join.v1.JoinService.Join:input_type -> darter.join.v1.JoinRequest
 	2, // 1: darter.join.v1.JoinService.Renew:input_type -> darter.join.v1.RenewRequest
-	4, // 2: darter.join.v1.JoinService.Revoked:input_type -> darter.join.v1.RevokedRequest
-	1, // 3: darter.join.v1.JoinService.Join:output_type -> darter.join.v1.JoinResponse
-	3, // 4: darter.join.v1.JoinService.Renew:output_type -> darter.join.v1.RenewResponse
-	5, // 5: darter.join.v1.JoinService.Revoked:output_type -> darter.join.v1.RevokedResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	1, // 2: darter.join.v1.JoinService.Join:output_type -> darter.join.v1.JoinResponse
+	3, // 3: darter.join.v1.JoinService.Renew:output_type -> darter.join.v1.RenewResponse
+	2, // [2:4] is the sub-list for method output_type
+	0, // [0:2] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -389,7 +308,7 @@ func file_join_v1_join_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_join_v1_join_proto_rawDesc), len(file_join_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,9 +22,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	JoinService_Join_FullMethodName    = "/darter.join.v1.JoinService/Join"
-	JoinService_Renew_FullMethodName   = "/darter.join.v1.JoinService/Renew"
-	JoinService_Revoked_FullMethodName = "/darter.join.v1.JoinService/Revoked"
+	JoinService_Join_FullMethodName  = "/darter.join.v1.JoinService/Join"
+	JoinService_Renew_FullMethodName = "/darter.join.v1.JoinService/Renew"
 )
 
 // JoinServiceClient is the client API for JoinService service.
@@ -38,8 +37,6 @@ type JoinServiceClient interface {
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Renew gives a new certificate to the member that the caller's present one names.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
-	// Revoked lists certificates that have not expired and are good no more.
-	Revoked(ctx context.Context, in *RevokedRequest, opts ...grpc.CallOption) (*RevokedResponse, error)
 }
 
 type joinServiceClient struct {
@@ -70,16 +67,6 @@ func (c *joinServiceClient) Renew(ctx context.Context, in *RenewRequest, opts ..
 	return out, nil
 }
 
-func (c *joinServiceClient) Revoked(ctx context.Context, in *RevokedRequest, opts ...grpc.CallOption) (*RevokedResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RevokedResponse)
-	err := c.cc.Invoke(ctx, JoinService_Revoked_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // JoinServiceServer is the server API for JoinService service.
 // All implementations must embed UnimplementedJoinServiceServer
 // for forward compatibility.
@@ -91,8 +78,6 @@ type JoinServiceServer interface {
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	// Renew gives a new certificate to the member that the caller's present one names.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
-	// Revoked lists certificates that have not expired and are good no more.
-	Revoked(context.Context, *RevokedRequest) (*RevokedResponse, error)
 	mustEmbedUnimplementedJoinServiceServer()
 }
 
@@ -108,9 +93,6 @@ func (UnimplementedJoinServiceServer) Join(context.Context, *JoinRequest) (*Join
 }
 func (UnimplementedJoinServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
-}
-func (UnimplementedJoinServiceServer) Revoked(context.Context, *RevokedRequest) (*RevokedResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Revoked not implemented")
 }
 func (UnimplementedJoinServiceServer) mustEmbedUnimplementedJoinServiceServer() {}
 func (UnimplementedJoinServiceServer) testEmbeddedByValue()                     {}
@@ -169,24 +151,6 @@ func _JoinService_Renew_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
-func _JoinService_Revoked_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RevokedRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(JoinServiceServer).Revoked(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: JoinService_Revoked_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(JoinServiceServer).Revoked(ctx, req.(*RevokedRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // JoinService_ServiceDesc is the grpc.ServiceDesc for JoinService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -201,10 +165,6 @@ var JoinService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _JoinService_Renew_Handler,
-		},
-		{
-			MethodName: "Revoked",
-			Handler:    _JoinService_Revoked_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -315,6 +315,7 @@ type State struct {
 	Schedulers       []*Scheduler           `protobuf:"bytes,5,rep,name=schedulers,proto3" json:"schedulers,omitempty"` // of the cluster, those that are up
 	Settings         *Settings              `protobuf:"bytes,6,opt,name=settings,proto3" json:"settings,omitempty"`
 	HeartbeatSeconds uint32                 `protobuf:"varint,7,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"` // how often the member says that it is up
+	Revoked          []string               `protobuf:"bytes,8,rep,name=revoked,proto3" json:"revoked,omitempty"`                                            // serial numbers, hexadecimal, of certificates to refuse
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -396,6 +397,13 @@ func (x *State) GetHeartbeatSeconds() uint32 {
 		return x.HeartbeatSeconds
 	}
 	return 0
+}
+
+func (x *State) GetRevoked() []string {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
 }
 
 // Scheduler is a scheduler of the member's cluster.
@@ -1011,7 +1019,7 @@ const file_manager_v1_manager_proto_rawDesc = "" +
 	"\acluster\x18\b \x01(\tR\acluster\x12#\n" +
 	"\rstate_version\x18\t \x01(\x03R\fstateVersion\"0\n" +
 	"\tHeartbeat\x12#\n" +
-	"\rstate_version\x18\x01 \x01(\x03R\fstateVersion\"\x98\x02\n" +
+	"\rstate_version\x18\x01 \x01(\x03R\fstateVersion\"\xb2\x02\n" +
 	"\x05State\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x12\x1d\n" +
 	"\n" +
@@ -1022,7 +1030,8 @@ const file_manager_v1_manager_proto_rawDesc = "" +
 	"schedulers\x18\x05 \x03(\v2\x1c.darter.manager.v1.SchedulerR\n" +
 	"schedulers\x127\n" +
 	"\bsettings\x18\x06 \x01(\v2\x1b.darter.manager.v1.SettingsR\bsettings\x12+\n" +
-	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\"9\n" +
+	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\x12\x18\n" +
+	"\arevoked\x18\b \x03(\tR\arevoked\"9\n" +
 	"\tScheduler\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xc1\x02\n" +
