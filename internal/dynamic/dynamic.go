@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/proto"
 
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
 )
@@ -49,11 +46,10 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Bounds of the pause before the next try, and of the file.
+// Bounds of the pause before the next try.
 const (
 	firstPause = 500 * time.Millisecond
 	lastPause  = 15 * time.Second
-	maxFile    = 8 << 20
 )
 
 // Follower follows one manager.
@@ -63,23 +59,50 @@ type Follower struct {
 	hello  func() *managerv1.Hello
 	apply  func(context.Context, *managerv1.State) error
 
-	mu    sync.Mutex
-	state *managerv1.State
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is what a follower knows of its manager.
+type Status struct {
+	// State is what is in force; nil where the manager never said anything. It must not
+	// be changed.
+	State *managerv1.State
+	// Restored says that State is what was kept on disk, and the manager was not heard of
+	// since the start.
+	Restored bool
+	// Connected says that the manager is there, Since from when on it was or was not, and
+	// Err why it is not.
+	Connected bool
+	Since     time.Time
+	Err       error
+	// Refused is why the newest that the manager set is not in force; nil where it is.
+	Refused error
 }
 
 // New makes a follower. tls is the client's side of mutual TLS, hello says who we are each
 // time we connect, and apply puts a state in force: it is called by one goroutine, with
-// the state that was kept on disk first, and must not keep what it is given. A state that
+// the state that was kept on disk first, and must not change what it is given. A state that
 // apply refuses is not reported as in force, and the next is tried.
 func New(c Config, tls *tls.Config, hello func() *managerv1.Hello, apply func(context.Context, *managerv1.State) error) *Follower {
-	return &Follower{config: c, tls: tls, hello: hello, apply: apply}
+	return &Follower{config: c, tls: tls, hello: hello, apply: apply, status: Status{Since: time.Now()}}
 }
 
 // State returns what is in force; nil where the manager never said anything.
-func (f *Follower) State() *managerv1.State {
+func (f *Follower) State() *managerv1.State { return f.Status().State }
+
+// Status returns what is known of the manager.
+func (f *Follower) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.state
+	return f.status
+}
+
+// note changes the status.
+func (f *Follower) note(change func(*Status)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.status)
 }
 
 // Run follows until ctx ends, and returns nil.
@@ -109,6 +132,12 @@ func (f *Follower) Run(ctx context.Context) error {
 		if heard {
 			away, pause = false, firstPause
 		}
+		f.note(func(s *Status) {
+			if s.Connected {
+				s.Connected, s.Since = false, time.Now()
+			}
+			s.Err = err
+		})
 		if !away { // once for each time that it goes away
 			away = true
 			log.G(ctx).WithError(err).WithField("manager", f.config.Address).Warning("The manager is away; what it set stays in force")
@@ -183,22 +212,42 @@ func (f *Follower) beat(ctx context.Context, stream grpc.BidiStreamingClient[man
 
 // take puts a state in force and keeps it.
 func (f *Follower) take(ctx context.Context, s *managerv1.State) {
+	was := f.State()
+	err := f.apply(ctx, s)
+	f.note(func(now *Status) {
+		if !now.Connected {
+			now.Connected, now.Since = true, time.Now()
+		}
+		now.Err, now.Refused = nil, err
+		if err == nil {
+			now.State, now.Restored = s, false
+		}
+	})
 	l := log.G(ctx).WithField("version", s.GetVersion()).WithField("cluster", s.GetCluster())
-	if err := f.apply(ctx, s); err != nil {
+	if was.GetClusterId() != s.GetClusterId() || was == nil {
+		l = l.WithField("because", s.GetBecause()).WithField("schedulers", addresses(s))
+	}
+	if err != nil {
 		l.WithError(err).Error("What the manager set cannot be put in force; what held before stays")
 		return
 	}
-	f.mu.Lock()
-	f.state = s
-	f.mu.Unlock()
 	l.Info("The manager's settings are in force")
-	if err := f.keep(s); err != nil {
+	if err := keep(f.config.State, s); err != nil {
 		l.WithError(err).Error("What the manager set cannot be kept on disk")
 	}
 }
 
+// addresses are those of a state's schedulers.
+func addresses(s *managerv1.State) (all []string) {
+	for _, one := range s.GetSchedulers() {
+		all = append(all, one.GetAddress())
+	}
+	return all
+}
+
 // restore puts in force what was kept on disk.
 func (f *Follower) restore(ctx context.Context) {
+	l := log.G(ctx).WithField("file", f.config.State)
 	s, err := read(f.config.State)
 	if err == nil && s == nil {
 		return
@@ -207,55 +256,9 @@ func (f *Follower) restore(ctx context.Context) {
 		err = f.apply(ctx, s)
 	}
 	if err != nil {
-		log.G(ctx).WithError(err).WithField("file", f.config.State).Warning("What the manager set last cannot be used")
+		l.WithError(err).Warning("What the manager set last cannot be used; the own configuration holds until the manager is heard of")
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state = s
-}
-
-// read returns a kept state; nil where there is none.
-func read(path string) (*managerv1.State, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%d bytes, want at most %d", info.Size(), maxFile)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &managerv1.State{}
-	if err := proto.Unmarshal(data, s); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// keep writes a state so that a crash leaves the old one or the new one.
-func (f *Follower) keep(s *managerv1.State) error {
-	data, err := proto.Marshal(s)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(f.config.State)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(dir, ".state-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // nothing is there once it was renamed
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), f.config.State)
+	f.note(func(now *Status) { now.State, now.Restored = s, true })
+	l.WithField("version", s.GetVersion()).WithField("cluster", s.GetCluster()).Info("What the manager set last is in force")
 }
