@@ -74,7 +74,7 @@ func (l *Local) urgency(w wish) (p2p.Class, time.Duration) {
 	}
 	switch {
 	case w.urgent:
-		return p2p.Urgent, l.cfg.FirstByte.Duration()
+		return p2p.Urgent, min(l.cfg.FirstByte, l.cfg.Urgent).Duration()
 	case w.background:
 		return p2p.Background, l.cfg.FirstByte.Duration()
 	}

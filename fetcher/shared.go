@@ -110,7 +110,11 @@ func (b *sharedBody) await() error {
 	if b.rd.Ready() {
 		return nil
 	}
-	stall, cancel := context.WithTimeout(b.ctx, b.l.cfg.Stall.Duration())
+	patience := b.l.cfg.Stall
+	if b.wish.urgent {
+		patience = min(patience, b.l.cfg.Urgent)
+	}
+	stall, cancel := context.WithTimeout(b.ctx, patience.Duration())
 	defer cancel()
 	if err := b.rd.Await(stall); err != nil || b.wish.open || b.wish.origin == "" {
 		return err

@@ -207,6 +207,9 @@ func (c *Config) Validate() error {
 	if first, most := c.Fetch.FirstByte, c.Mirror.Answer.FirstByteTimeout; first >= most {
 		check("fetch.first_byte", fmt.Errorf("%v, want less than mirror.answer.first_byte_timeout (%v)", first, most))
 	}
+	if urgent, most := c.Fetch.Urgent, c.Mirror.Answer.LazyTimeout; urgent >= most {
+		check("fetch.urgent", fmt.Errorf("%v, want less than mirror.answer.lazy_timeout (%v)", urgent, most))
+	}
 	return errors.Join(errs...)
 }
 

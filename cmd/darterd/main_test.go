@@ -41,6 +41,7 @@ func TestConfigurationFaults(t *testing.T) {
 		"[store]\nroot = \"pieces\"":                            "absolute",
 		"[auth]\ngrace = \"400h\"":                              "auth: grace",
 		"[fetch]\nfirst_byte = \"20s\"":                         "fetch.first_byte",
+		"[fetch]\nurgent = \"4s\"":                              "fetch.urgent",
 		"[[registry]]\nhost = \"docker.io\"\nurl = \"ftp://x\"": "registry",
 		"[credentials]\ndocker_config = [\"x\"]":                "credentials: docker_config",
 		"[credentials]\nprovider_bin = \"/x\"":                  "go together",

@@ -235,7 +235,8 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	}
 	n.Bind(wire, track)
 	fc := fetcher.Default()
-	fc.FirstByte, fc.Stall = config.Duration(time.Minute), config.Duration(time.Minute) // machines of tests are slow
+	const slow = config.Duration(time.Minute) // as machines of tests are
+	fc.FirstByte, fc.Stall, fc.Urgent = slow, slow, slow
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}

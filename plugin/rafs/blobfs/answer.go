@@ -1,13 +1,14 @@
 package blobfs
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/darter-p2p/darter/plugin/rafs/device"
 )
 
 // valid is how long the kernel may keep names and attributes: they do not change.
@@ -68,8 +69,8 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 // Read brings the bytes and has the kernel take them out of the device's file. It goes on
 // when the kernel says that the reader got a signal: EROFS makes an I/O error of an
 // interrupted read, and a Go program (runc, that starts a container) gets signals all the
-// time. What it waits for is bounded by the device.
-func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+// time. It ends when the reader is being killed. What it waits for is bounded by the device.
+func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
 	d := f.begin(in.NodeId)
 	if d == nil {
 		return nil, fuse.EIO
@@ -80,16 +81,29 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	n = min(n, d.Size()-off)
-	err := d.Ensure(context.Background(), off, n)
+	w := newWaiter(cancel, in.Pid)
+	err := d.Ensure(w, off, n)
+	var passed []byte
+	if errors.Is(err, device.ErrNotKept) {
+		passed = make([]byte, n)
+		err = d.ReadAt(w, passed, off)
+	}
+	killed := w.end()
 	select {
 	case <-f.halted:
 		select {} // for good
 	default:
 	}
-	if err == nil {
+	if err == nil && passed == nil {
 		return &part{d, off, int(n)}, fuse.OK
 	}
 	d.readers.Done()
+	switch {
+	case err == nil:
+		return fuse.ReadResultData(passed), fuse.OK
+	case killed:
+		return nil, fuse.EINTR
+	}
 	return nil, fuse.EIO // the device has logged why
 }
 

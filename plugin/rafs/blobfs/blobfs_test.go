@@ -54,6 +54,11 @@ func (p *plain) Ensure(ctx context.Context, _, _ int64) error {
 	}
 }
 
+func (p *plain) ReadAt(_ context.Context, b []byte, off int64) error {
+	_, err := p.f.ReadAt(b, off)
+	return err
+}
+
 func newPlain(t *testing.T, content []byte) *plain {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "data"))

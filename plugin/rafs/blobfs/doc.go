@@ -23,6 +23,9 @@ type Device interface {
 	Size() int64
 	// Ensure waits until bytes are in File, or until ctx ends.
 	Ensure(ctx context.Context, off, n int64) error
+	// ReadAt fills p with bytes from off on, in File or not. It is called when Ensure
+	// says device.ErrNotKept.
+	ReadAt(ctx context.Context, p []byte, off int64) error
 	// File returns the file that the bytes are read from.
 	File() *os.File
 }

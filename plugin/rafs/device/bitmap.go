@@ -1,6 +1,9 @@
 package device
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // bitmap is a set of chunks that grows; it is read without a lock.
 type bitmap struct {
@@ -13,6 +16,17 @@ func newBitmap(n int) *bitmap {
 	b := &bitmap{words: make([]atomic.Uint64, (n+63)/64), n: n}
 	b.left.Store(int64(n))
 	return b
+}
+
+// clone returns a copy that does not grow.
+func (b *bitmap) clone() *bitmap {
+	c := newBitmap(b.n)
+	for i := range b.words {
+		w := b.words[i].Load()
+		c.words[i].Store(w)
+		c.left.Add(-int64(bits.OnesCount64(w)))
+	}
+	return c
 }
 
 // has reports whether chunk i is in the set.

@@ -33,6 +33,8 @@ type Events struct {
 	Completed func()
 	// SyncFailed is told that chunks are not sure against a power cut.
 	SyncFailed func(error)
+	// Full is told when the disk has no room for chunks, and not again for a while.
+	Full func(error)
 }
 
 // Device is one blob. Its methods may be called concurrently.
@@ -55,14 +57,17 @@ type Device struct {
 	pending map[int]*pending
 	pattern pattern
 	ahead   int // fetches of need Window
+	afloat  afloat
 	closed  bool
 
 	keep      sync.Mutex // the journal; never taken with mu held
 	journal   *journal
 	unsynced  bool
-	broken    error // the first failure of journal or sync
+	broken    error // why the journal is to be written anew
 	completed atomic.Bool
 	wake      chan struct{} // for the syncer
+	boot      Boot
+	print     Fingerprint
 }
 
 // Options are what a Device is given beside its configuration.
@@ -79,6 +84,7 @@ func Open(dir string, layout Layout, source Source, cfg Config, o Options) (*Dev
 	d := &Device{
 		cfg: cfg, dir: dir, layout: layout, source: source, events: o.Events, traffic: o.Traffic,
 		have: newBitmap(layout.Chunks()), pending: map[int]*pending{}, wake: make(chan struct{}, 1),
+		boot: o.Boot, print: o.Fingerprint,
 	}
 	if d.traffic == nil {
 		d.traffic = NewTraffic()
@@ -165,7 +171,8 @@ func (d *Device) span(off, n int64) (first, end int) {
 
 // Ensure waits until the bytes [off, off+n) of the device are in the data file. Bytes
 // that no chunk covers are zeros. It returns when ctx ends, and within a bounded time.
-// A chunk that cannot be had is ErrUnavailable, one whose bytes are wrong ErrDataLoss.
+// A chunk that cannot be had is ErrUnavailable, one whose bytes are wrong ErrDataLoss;
+// with ErrNotKept the bytes can be had by ReadAt.
 func (d *Device) Ensure(ctx context.Context, off, n int64) error {
 	if d.have.full() || n <= 0 {
 		return nil
@@ -174,7 +181,7 @@ func (d *Device) Ensure(ctx context.Context, off, n int64) error {
 	missing := d.have.missing(first) < end
 	d.mu.Lock()
 	run := d.pattern.read(off, n)
-	if far := ahead(run, int64(d.cfg.ReadAhead)); far > 0 && !d.closed {
+	if far := ahead(run, int64(d.cfg.ReadAhead)); far > 0 && !d.closed && !d.afloat.full(time.Now()) {
 		d.aheadLocked(off+n, far)
 	}
 	if !missing {
@@ -184,6 +191,10 @@ func (d *Device) Ensure(ctx context.Context, off, n int64) error {
 	if d.closed {
 		d.mu.Unlock()
 		return errClosed
+	}
+	if d.afloat.settle(time.Now()); d.afloat.any(first, end) {
+		d.mu.Unlock()
+		return ErrNotKept
 	}
 	waits := d.faultLocked(first, end)
 	d.mu.Unlock()

@@ -17,8 +17,9 @@ type pending struct {
 	chunk   int
 	done    chan struct{} // closed when the chunk is there, or err is set
 	err     error
-	need    Need // the most urgent fetch that brings it
-	fetches int  // that may still bring it
+	plain   []byte // the chunk, where err is ErrNotKept and somebody waited for it
+	need    Need   // the most urgent fetch that brings it
+	fetches int    // that may still bring it
 }
 
 // fetch is one request: chunks that lie beside each other in the blob.
@@ -165,6 +166,7 @@ func (d *Device) run(f fetch) {
 			if time.Now().Before(patience) && d.pause(100*time.Millisecond) {
 				continue
 			}
+		} else if errors.Is(err, ErrNotKept) { // and nobody waits for it
 		} else if failed++; failed < d.cfg.Attempts {
 			if d.events.Retried != nil {
 				d.events.Retried(d.layout.Chunk(left[0]), err)
@@ -213,7 +215,7 @@ func (d *Device) attempt(n Need, chunks []int, origin bool) (left []int, err err
 		_, err := io.ReadFull(body, *compressed)
 		at = c.BlobOffset + int64(c.BlobSize)
 		if err == nil {
-			err = d.store(i, c, *compressed)
+			err = d.store(i, c, *compressed, n)
 		} else {
 			err = fmt.Errorf("read blob: %w", noEOF(err))
 		}
@@ -249,27 +251,48 @@ func buffer(n int) *[]byte {
 	return &b
 }
 
-// store verifies a chunk, writes it, and lets its readers go.
-func (d *Device) store(i int, c Chunk, compressed []byte) error {
+// store verifies a chunk, writes it, and lets its readers go. One that the disk has no
+// room for is given to readers who wait, and is ErrNotKept where nobody does.
+func (d *Device) store(i int, c Chunk, compressed []byte, n Need) error {
+	var full error
+	var plain *[]byte
 	if !d.have.has(i) { // else another fetch was faster
-		plain := buffer(c.Size)
-		defer buffers.Put(plain)
+		plain = buffer(c.Size)
 		if err := d.layout.Decode(i, *plain, compressed); err != nil {
+			buffers.Put(plain)
 			return err
 		}
-		if _, err := d.data.WriteAt(*plain, c.Offset); err != nil {
+		_, err := d.data.WriteAt(*plain, c.Offset)
+		switch {
+		case isFull(err):
+			full = fmt.Errorf("%w: %w", ErrNotKept, err)
+			d.tellFull(full)
+		case err != nil:
+			buffers.Put(plain)
 			return fmt.Errorf("keep chunk: %w", err)
-		}
-		if d.have.add(i) {
+		case d.have.add(i):
 			d.note(i)
 		}
+		if full == nil || n < Urgent {
+			defer buffers.Put(plain)
+		}
+	}
+	if full != nil && n < Urgent {
+		return full
 	}
 	d.mu.Lock()
-	if p := d.pending[i]; p != nil {
-		delete(d.pending, i)
-		close(p.done)
+	p := d.pending[i]
+	delete(d.pending, i)
+	if full != nil {
+		d.afloat.add(i, *plain)
 	}
 	d.mu.Unlock()
+	if p != nil {
+		if full != nil {
+			p.err, p.plain = full, *plain
+		}
+		close(p.done)
+	}
 	return nil
 }
 
@@ -290,7 +313,7 @@ func (d *Device) fail(i int, n Need, err error) {
 	if p == nil {
 		return
 	}
-	if n > Background && d.events.Failed != nil && !errors.Is(err, errClosed) {
+	if n > Background && d.events.Failed != nil && !errors.Is(err, errClosed) && !errors.Is(err, ErrNotKept) {
 		d.events.Failed(i, c, err)
 	}
 	p.err = err

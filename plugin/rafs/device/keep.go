@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -23,7 +24,9 @@ func sortByBlob(l Layout, chunks []int) {
 func (d *Device) note(i int) {
 	d.keep.Lock()
 	if d.broken == nil {
-		d.broken = d.journal.add(uint32(i))
+		if err := d.journal.add(uint32(i)); err != nil {
+			d.breakLocked(err)
+		}
 	}
 	d.unsynced = true
 	d.keep.Unlock()
@@ -58,8 +61,13 @@ func (d *Device) syncer() {
 // written before counts.
 func (d *Device) sync() {
 	d.keep.Lock()
-	if !d.unsynced || d.broken != nil {
+	if !d.unsynced {
 		d.keep.Unlock()
+		return
+	}
+	if d.broken != nil {
+		defer d.keep.Unlock()
+		d.mendLocked()
 		return
 	}
 	d.unsynced = false
@@ -78,13 +86,45 @@ func (d *Device) sync() {
 		err = d.journal.f.Sync()
 	}
 	if err != nil {
-		d.broken = fmt.Errorf("sync chunks: %w", err)
-		if d.events.SyncFailed != nil {
-			d.events.SyncFailed(d.broken)
-		}
+		d.unsynced = true
+		d.breakLocked(fmt.Errorf("sync chunks: %w", err))
 		return
 	}
-	if full && !d.completed.Swap(true) && d.events.Completed != nil {
+	if full {
+		d.complete()
+	}
+}
+
+func (d *Device) complete() {
+	if !d.completed.Swap(true) && d.events.Completed != nil {
 		d.events.Completed()
+	}
+}
+
+// breakLocked notes that the journal does not tell the truth any more.
+func (d *Device) breakLocked(err error) {
+	if d.broken == nil && d.events.SyncFailed != nil {
+		d.events.SyncFailed(err)
+	}
+	d.broken = err
+}
+
+// mendLocked writes the journal anew, as when there is room on the disk again. Chunks
+// that come meanwhile wait.
+func (d *Device) mendLocked() {
+	have := d.have.clone()
+	err := d.data.Sync()
+	var anew *journal
+	if err == nil {
+		anew, err = writeJournal(filepath.Join(d.dir, journalFile), d.boot, d.print, have)
+	}
+	if err != nil {
+		d.breakLocked(fmt.Errorf("write journal anew: %w", err))
+		return
+	}
+	_ = d.journal.close() // it says less
+	d.journal, d.broken, d.unsynced = anew, nil, false
+	if have.full() {
+		d.complete()
 	}
 }

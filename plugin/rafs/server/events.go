@@ -28,7 +28,7 @@ func newCounts(r prometheus.Registerer, s *Server) (*counts, error) {
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
 		}),
 		trouble: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "darter_rafs_trouble_total", Help: "What went wrong: retried (a chunk was asked for again), failed (a reader got an error), sync (chunks are not sure against a power cut).",
+			Name: "darter_rafs_trouble_total", Help: "What went wrong: retried (a chunk was asked for again), failed (a reader got an error), sync (chunks are not sure against a power cut), full (the disk has no room, and chunks are read past it).",
 		}, []string{"what"}),
 	}
 	if r == nil {
@@ -77,6 +77,10 @@ func (s *Server) events(m *mounted, b *rafs.Blob) device.Events {
 		SyncFailed: func(err error) {
 			s.counts.trouble.WithLabelValues("sync").Inc()
 			entry.WithError(err).Error("chunks cannot be kept over a power cut")
+		},
+		Full: func(err error) {
+			s.counts.trouble.WithLabelValues("full").Inc()
+			entry.WithError(err).Warn("the disk is full: readers get chunks that are not kept")
 		},
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,6 +249,49 @@ func TestSignals(t *testing.T) {
 	close(gate)
 	if err := <-read; err != nil {
 		t.Error(err)
+	}
+}
+
+// A reader who is killed while he waits does not stay until his bytes come.
+func TestKilledReader(t *testing.T) {
+	for name, force := range map[string]mount.Method{"probed": {}, "loop": {Mode: mount.Loop}} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.force = force
+			s := n.open()
+			if err := s.Mount(t.Context(), n.request()); err != nil {
+				t.Fatal(err)
+			}
+			gate := make(chan struct{})
+			n.darterd.set(nil, gate)
+			open := sync.OnceFunc(func() { close(gate) })
+			defer open()
+			asked := n.darterd.count("")
+			cat := exec.Command("cat", filepath.Join(n.mnt, "layer0-3"))
+			if err := cat.Start(); err != nil {
+				t.Fatal(err)
+			}
+			gone := make(chan struct{})
+			go func() {
+				defer close(gone)
+				_ = cat.Wait() // killed
+			}()
+			for n.darterd.count("") == asked {
+				time.Sleep(time.Millisecond)
+			}
+			if err := cat.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-gone:
+			case <-time.After(30 * time.Second):
+				t.Error("the reader is still there")
+			}
+			open()
+			<-gone
+			n.darterd.set(nil, nil)
+			n.check()
+		})
 	}
 }
 
