@@ -25,8 +25,8 @@ func TestDeath(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			l := labtest.New(t, lab.Options{}, lab.SystemTools...)
 			// Slow links give the time to hit the middle.
-			s, pushed := newSystem(t, l, lab.SystemOptions{Nodes: 3, Link: lab.Both(200 * lab.Mbit)},
-				image.Recipe{Layers: 7, Bytes: 128 << 20, Compression: image.Gzip})
+			s, pushed := newSystem(t, l, lab.SystemOptions{Nodes: 3, Link: lab.Both(80 * lab.Mbit)},
+				image.Recipe{Layers: 7, Bytes: 48 << 20, Compression: image.Gzip})
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			pulls := make(chan []lab.Pulled, 1)
