@@ -32,8 +32,12 @@ type Content struct {
 	// Urgent says that a program is blocked on these bytes, Background that nobody waits
 	// for them; without either a reader takes them one after another.
 	Urgent, Background bool
-	// Direct asks for the registry's own bytes, past the piece network.
+	// Direct asks for the registry's own bytes, past the piece network; so nothing of it is
+	// blocked (Rules).
 	Direct bool
+	// Application and Tag are what the reader says of himself and of the download, for
+	// Rules; "" = nothing. The content is the same whatever they are.
+	Application, Tag string
 }
 
 // Range is a part of a content, in bytes. Length -1 means to the end. A negative

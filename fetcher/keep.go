@@ -26,6 +26,9 @@ func (l *Local) Keep(ctx context.Context, c Content) (*Body, p2p.TaskID, error) 
 	if c.Header.Get("Cookie") != "" {
 		return nil, task, fmt.Errorf("%s: content read with a cookie is not kept: %w", c.Digest, errdefs.ErrInvalidArgument)
 	}
+	if err := l.admit(&w, c.request(c.Digest.String())); err != nil {
+		return nil, task, err
+	}
 	body, err := l.granted(ctx, w, All)
 	return body, task, err
 }
@@ -38,6 +41,10 @@ func (l *Local) KeepURL(ctx context.Context, u URL) (*Body, p2p.TaskID, error) {
 	}
 	canonical, signed := httpsource.Canonical(parsed, l.cfg.FilteredQuery)
 	task := p2p.TaskOfURL(canonical, u.Tag, u.Application)
+	var w wish
+	if err := l.admit(&w, u.request(parsed)); err != nil {
+		return nil, task, err
+	}
 	if u.private(parsed) {
 		return nil, task, fmt.Errorf("%s: a URL that needs a credential is read for its reader alone, and not kept: %w", httpsource.Origin(parsed, ""), errdefs.ErrInvalidArgument)
 	}
@@ -45,7 +52,8 @@ func (l *Local) KeepURL(ctx context.Context, u URL) (*Body, p2p.TaskID, error) {
 		if task, err = p2p.TaskOfDigest(u.Digest); err != nil {
 			return nil, task, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 		}
-		body, err := l.granted(ctx, wish{task: task, origin: httpsource.Origin(parsed, ""), header: u.Header, anywhere: true, kept: true}, All)
+		w.task, w.origin, w.header, w.anywhere, w.kept = task, httpsource.Origin(parsed, ""), u.Header, true, true
+		body, err := l.granted(ctx, w, All)
 		return body, task, err
 	}
 	at, err := l.askURL(ctx, httpsource.Origin(parsed, u.Validator), u.Header)
@@ -60,7 +68,8 @@ func (l *Local) KeepURL(ctx context.Context, u URL) (*Body, p2p.TaskID, error) {
 		return nil, task, fmt.Errorf("%s: [upstream] lets no seed read this host: %w", origin, errdefs.ErrPermissionDenied)
 	}
 	task = p2p.TaskOfGeneration(canonical, u.Tag, u.Application, at.Validator)
-	body, err := l.granted(ctx, wish{task: task, origin: origin, header: u.Header, open: true, kept: true}, All)
+	w.task, w.origin, w.header, w.open, w.kept = task, origin, u.Header, true, true
+	body, err := l.granted(ctx, w, All)
 	if err == nil {
 		body.MediaType, body.Validator = at.MediaType, at.Validator
 	}
@@ -77,6 +86,8 @@ func (l *Local) urgency(w wish) (p2p.Class, time.Duration) {
 		return p2p.Urgent, min(l.cfg.FirstByte, l.cfg.Urgent).Duration()
 	case w.background:
 		return p2p.Background, l.cfg.FirstByte.Duration()
+	case w.pressing: // and as patient as others: a whole content may be
+		return p2p.Urgent, l.cfg.FirstByte.Duration()
 	}
 	return p2p.Window, l.cfg.FirstByte.Duration()
 }

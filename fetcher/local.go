@@ -19,6 +19,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/upstream"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/limit"
@@ -76,6 +77,7 @@ type Options struct {
 	Access  *access.Config        // for how long a registry's word on who may read counts; nil = the default
 	Metrics prometheus.Registerer // where the fetcher counts; nil = nowhere
 	Limits  *limit.Limits         // for what origins send to one reader; nil = none
+	Rules   *Rules                // what is blocked and what is urgent; nil = nothing
 }
 
 // Local is a node's Fetcher: content comes from the piece network, to readers whom its
@@ -93,6 +95,7 @@ type Local struct {
 	end     context.CancelFunc
 	counts  counts
 	limits  *limit.Limits
+	rules   *Rules
 
 	mu     sync.Mutex
 	access *access.Memory
@@ -105,7 +108,7 @@ func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy, limits: o.Limits}
+	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy, limits: o.Limits, rules: o.Rules}
 	who := access.Default()
 	if o.Access != nil {
 		who = *o.Access
@@ -156,6 +159,10 @@ func (l *Local) Open(ctx context.Context, c Content, r Range) (*Body, error) {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, urgent: c.Urgent, background: c.Background}
+	w.unblocked = c.Direct
+	if err := l.admit(&w, c.request(c.Digest.String())); err != nil {
+		return nil, err
+	}
 	if c.Direct || c.Header.Get("Cookie") != "" { // nobody knows what a cookie is good for
 		return l.direct(ctx, w, r)
 	}
@@ -179,7 +186,7 @@ func (r refused) Unwrap() error { return r.error }
 
 // final reports whether the origin would not help where the network did not.
 func final(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errdefs.IsOutOfRange(err) || errors.Is(err, node.ErrRevoked) ||
+	return ctx.Err() != nil || errdefs.IsOutOfRange(err) || errors.As(err, new(*block.Error)) || errors.Is(err, node.ErrRevoked) ||
 		errors.Is(err, errSlowRegistry) || errors.As(err, new(refused))
 }
 
@@ -199,7 +206,10 @@ func (l *Local) granted(ctx context.Context, w wish, r Range) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.mayHave(ctx, w, readings); err != nil {
+	if err = l.mayHave(ctx, w, readings); err == nil && w.origin == "" {
+		err = l.anyAllowed(readings)
+	}
+	if err != nil {
 		_ = body.Close()
 		return nil, asRefused(err)
 	}
@@ -231,7 +241,7 @@ func (l *Local) direct(ctx context.Context, w wish, r Range) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := &countedBody{ReadCloser: resp.Body, in: l.limits.Receiving(w.task, p2p.Urgent).Reader(ctx, resp.Body), l: l, task: w.task}
+	body := &countedBody{ReadCloser: resp.Body, in: l.limits.Receiving(w.task, p2p.Urgent).Reader(ctx, resp.Body), l: l, task: w.task, wish: w}
 	if err := body.begin(); err != nil && resp.Length != 0 && (resp.Length > 0 || !errors.Is(err, io.EOF)) {
 		_ = body.Close()
 		return nil, fmt.Errorf("%s sent the head of an answer and no byte: %w: %w", w.origin, err, errdefs.ErrUnavailable)
@@ -248,6 +258,7 @@ type countedBody struct {
 	in    io.Reader // its bytes, at the pace of the limits
 	l     *Local
 	task  p2p.TaskID
+	wish  wish
 	n     int64
 	first []byte // what begin read
 }
@@ -268,6 +279,9 @@ func (b *countedBody) Read(p []byte) (int, error) {
 		b.first = b.first[n:]
 		return n, nil
 	}
+	if err := b.l.allowed(&b.wish); err != nil {
+		return 0, err
+	}
 	n, err := b.in.Read(p)
 	b.n += int64(n)
 	return n, err
@@ -287,7 +301,10 @@ func (l *Local) Stat(ctx context.Context, c Content) (Descriptor, error) {
 	if err != nil {
 		return Descriptor{}, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header}
+	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, unblocked: c.Direct}
+	if err := l.admit(&w, c.request(c.Digest.String())); err != nil {
+		return Descriptor{}, err
+	}
 	if size, ok := l.statHere(w); ok {
 		return Descriptor{Digest: c.Digest, Size: size}, nil
 	}

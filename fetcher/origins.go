@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -30,6 +31,10 @@ func (o Origins) Open(ctx context.Context, origin p2p.Origin, authorization p2p.
 
 // originError puts what an origin refused into the words that hosts tell each other.
 func originError(err error) error {
+	var blocked *block.Error
+	if errors.As(err, &blocked) {
+		return p2p.OriginError{Status: http.StatusForbidden, Message: blocked.Error()}
+	}
 	var said *source.Error
 	if !errors.As(err, &said) {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/darter-p2p/darter/fetcher/access"
 	"github.com/darter-p2p/darter/fetcher/source"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -29,8 +30,13 @@ type wish struct {
 	// kept says that the content is wanted in this node's store: from the piece network
 	// or not at all.
 	kept bool
-	// urgent and background are those of a Content.
-	urgent, background bool
+	// urgent and background are those of a Content; background, too, that the application's
+	// priority is low, and pressing that it is high.
+	urgent, background, pressing bool
+	// asked is what rules are asked about, and checked the rules that let it in.
+	asked     block.Request
+	checked   *block.Rules
+	unblocked bool // whatever the rules
 }
 
 // anonymous is the wish of a reader who shows no credential.

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/fetcher/access"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
 )
@@ -73,7 +74,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) {
+	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) || errors.As(err, new(*block.Error)) {
 		return 0, err
 	}
 	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()
@@ -107,6 +108,9 @@ type onlyReader struct{ io.Reader }
 
 // await waits for the next byte from the piece network, but not for longer than a stall.
 func (b *sharedBody) await() error {
+	if err := b.l.allowed(&b.wish); err != nil {
+		return err
+	}
 	if b.rd.Ready() {
 		return nil
 	}

@@ -39,6 +39,9 @@ func (l *Local) Resolve(ctx context.Context, c Content, tag string) (Descriptor,
 	if origin == "" {
 		return Descriptor{}, fmt.Errorf("tag %q: no registry is named: %w", tag, errdefs.ErrNotFound)
 	}
+	if err := l.admit(&wish{unblocked: c.Direct}, c.request(tag)); err != nil {
+		return Descriptor{}, err
+	}
 	late := fmt.Errorf("registry %s does not answer: %w", c.Registry, errdefs.ErrUnavailable)
 	if l.hung(origin) {
 		if d, err := l.stale(ctx, c, origin, late); err == nil || refuses(err) {

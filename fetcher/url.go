@@ -14,6 +14,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/source/httpread"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -32,6 +33,11 @@ type URL struct {
 	// Header holds the reader's own headers for the origin. With any of them but Accept
 	// and User-Agent the content is read for this reader alone.
 	Header http.Header
+}
+
+// request is what is asked for, in the words of rules.
+func (u URL) request(parsed *url.URL) block.Request {
+	return block.Request{URL: block.URL(string(httpsource.Origin(parsed, ""))), Application: u.Application, Tag: u.Tag}
 }
 
 // urlTries is how often a content that changes while it is opened is opened anew.
@@ -66,18 +72,24 @@ func (l *Local) OpenURL(ctx context.Context, u URL, r Range) (*Body, error) {
 	}
 	canonical, signed := httpsource.Canonical(parsed, l.cfg.FilteredQuery)
 	unshared := p2p.TaskOfURL(canonical, u.Tag, u.Application)
+	var w wish
+	if err := l.admit(&w, u.request(parsed)); err != nil {
+		return nil, err
+	}
 	if u.private(parsed) {
-		return l.direct(ctx, wish{task: unshared, origin: httpsource.Origin(parsed, u.Validator), header: withUser(u.Header, parsed)}, r)
+		w.task, w.origin, w.header = unshared, httpsource.Origin(parsed, u.Validator), withUser(u.Header, parsed)
+		return l.direct(ctx, w, r)
 	}
 	if u.Digest != "" && !signed && u.Validator == "" {
 		task, err := p2p.TaskOfDigest(u.Digest)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 		}
-		return l.sharedOrDirect(ctx, wish{task: task, origin: httpsource.Origin(parsed, ""), header: u.Header, anywhere: true}, r)
+		w.task, w.origin, w.header, w.anywhere = task, httpsource.Origin(parsed, ""), u.Header, true
+		return l.sharedOrDirect(ctx, w, r)
 	}
 	for try := 1; ; try++ {
-		body, err := l.openGeneration(ctx, u, parsed, canonical, r)
+		body, err := l.openGeneration(ctx, u, w, parsed, canonical, r)
 		if err == nil || u.Validator != "" || try >= urlTries || !errdefs.IsFailedPrecondition(err) {
 			return body, err
 		}
@@ -86,7 +98,7 @@ func (l *Local) OpenURL(ctx context.Context, u URL, r Range) (*Body, error) {
 }
 
 // openGeneration opens the present generation of a public content, or the one wanted.
-func (l *Local) openGeneration(ctx context.Context, u URL, parsed *url.URL, canonical string, r Range) (*Body, error) {
+func (l *Local) openGeneration(ctx context.Context, u URL, w wish, parsed *url.URL, canonical string, r Range) (*Body, error) {
 	at, err := l.askURL(ctx, httpsource.Origin(parsed, u.Validator), u.Header)
 	if err != nil {
 		return nil, err
@@ -95,8 +107,8 @@ func (l *Local) openGeneration(ctx context.Context, u URL, parsed *url.URL, cano
 		return nil, fmt.Errorf("offset %d of %d bytes: %w", r.Offset, at.Size, errdefs.ErrOutOfRange)
 	}
 	origin := httpsource.Origin(parsed, at.Validator)
-	task := p2p.TaskOfGeneration(canonical, u.Tag, u.Application, at.Validator)
-	w := wish{task: task, origin: origin, header: u.Header, open: true}
+	w.task = p2p.TaskOfGeneration(canonical, u.Tag, u.Application, at.Validator)
+	w.origin, w.header, w.open = origin, u.Header, true
 	if at.Validator == "" || at.Size <= 0 || !l.sharable(parsed) {
 		return l.direct(ctx, w, r)
 	}
