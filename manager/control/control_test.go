@@ -87,7 +87,7 @@ func (f *fleet) start() {
 	ended := make(chan error, 2)
 	id := f.identity(pki.Manager, "m1")
 	go func() { ended <- server.Run(ctx) }()
-	go func() { ended <- server.Serve(ctx, l, id.ServerTLS(), nil) }()
+	go func() { ended <- server.Serve(ctx, l, id.Guard(id.ServerTLS()), nil) }()
 	f.stop = func() {
 		cancel()
 		if err := errors.Join(<-ended, <-ended, store.Close()); err != nil {

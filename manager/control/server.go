@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -60,6 +59,7 @@ type Server struct {
 	changed chan struct{} // of capacity 1
 	stop    chan struct{} // closed when streams shall end
 	ready   chan struct{} // closed when there is a view
+	turns   turns
 
 	mu      sync.Mutex
 	view    *view
@@ -74,6 +74,7 @@ func New(c Config, store *database.Store, now func() time.Time, metrics promethe
 	s := &Server{
 		config: c, store: store, now: now,
 		changed: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}), streams: map[*stream]struct{}{},
+		turns: make(turns, turnsAtOnce),
 	}
 	if metrics != nil {
 		err := metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -144,7 +145,7 @@ func (s *Server) refresh(ctx context.Context) error {
 	if err != nil || have != nil && have.revision == revision {
 		return err
 	}
-	v, err := readView(ctx, s.store, uint32(s.config.Heartbeat.Duration()/time.Second))
+	v, err := readView(ctx, s.store, uint32(s.config.Heartbeat.Duration()/time.Second), s.now())
 	if err != nil {
 		return err
 	}
@@ -184,16 +185,16 @@ func (s *Server) sweep(ctx context.Context) error {
 const Drain = 5 * time.Second
 
 // Serve accepts members on l until ctx ends; then it ends their streams, so that they go
-// to another manager, and returns nil. tls must ask for a certificate. Others may register
-// services of their own by register, which may be nil.
-func (s *Server) Serve(ctx context.Context, l net.Listener, tls *tls.Config, register func(grpc.ServiceRegistrar)) error {
+// to another manager, and returns nil. creds must ask for a certificate; a caller without
+// one is no member. Others may register services of their own by register, which may be nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener, creds credentials.TransportCredentials, register func(grpc.ServiceRegistrar)) error {
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(tls)),
+		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(1<<20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A stream holds these for its life, and there is one for each node of the fleet.
-		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
+		grpc.ReadBufferSize(1<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 	)
 	managerv1.RegisterManagerServiceServer(server, s)
 	if register != nil {

@@ -30,6 +30,8 @@ type stream struct {
 	beats  atomic.Int64  // heartbeats that were not noted yet
 	// version is that of the state that the member says is in force.
 	version atomic.Int64
+	// turn is that of the state that the member has not said to have yet.
+	turn atomic.Pointer[turn]
 }
 
 // wake makes the stream look at the view.
@@ -78,8 +80,13 @@ func (s *Server) Connect(wire grpc.BidiStreamingServer[managerv1.ConnectRequest,
 	go func() { received <- one.receive(wire) }() // ends with the call's context
 	var last *managerv1.State
 	var seen *view
+	defer func() { one.turn.Swap(nil).end() }()
 	for {
-		if v := s.current(); v != seen {
+		if s.current() != seen {
+			if last != nil { // the first state waits for nobody
+				one.turn.Swap(s.turns.take(ctx.Done(), s.stop)).end()
+			}
+			v := s.current() // it may have changed while we waited
 			seen = v
 			if moved := v.assign(&one.member, one.pin); moved.cluster != at.cluster {
 				at = moved
@@ -97,6 +104,8 @@ func (s *Server) Connect(wire grpc.BidiStreamingServer[managerv1.ConnectRequest,
 					return err
 				}
 				last = state
+			} else {
+				one.turn.Swap(nil).end()
 			}
 		}
 		select {
@@ -184,6 +193,7 @@ func (s *stream) receive(wire grpc.BidiStreamingServer[managerv1.ConnectRequest,
 		}
 		s.version.Store(m.GetHeartbeat().GetStateVersion())
 		s.beats.Add(1)
+		s.turn.Swap(nil).end()
 	}
 }
 

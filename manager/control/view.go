@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"time"
 
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
 	"github.com/darter-p2p/darter/manager/database"
@@ -27,7 +28,7 @@ type identity struct {
 }
 
 // readView reads all that members are told.
-func readView(ctx context.Context, store *database.Store, heartbeat uint32) (*view, error) {
+func readView(ctx context.Context, store *database.Store, heartbeat uint32, now time.Time) (*view, error) {
 	// First, so that what changes meanwhile is read again.
 	revision, err := store.Revision(ctx)
 	if err != nil {
@@ -49,6 +50,10 @@ func readView(ctx context.Context, store *database.Store, heartbeat uint32) (*vi
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := store.Revoked(ctx, now)
+	if err != nil {
+		return nil, err
+	}
 	v := &view{revision: revision, states: map[int64]*managerv1.State{}, pins: map[identity]int64{}}
 	for _, m := range pinned {
 		v.pins[identity{m.Role, m.Name}] = m.ClusterID
@@ -60,6 +65,7 @@ func readView(ctx context.Context, store *database.Store, heartbeat uint32) (*vi
 		}
 		s := &managerv1.State{
 			Version: version, ClusterId: c.ID, Cluster: c.Name, HeartbeatSeconds: heartbeat, Settings: toWire(settings, applications),
+			Revoked: revoked,
 		}
 		for _, m := range schedulers[c.ID] {
 			if m.Address != "" {
