@@ -194,7 +194,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, creds credentials.Tr
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A stream holds these for its life, and there is one for each node of the fleet.
-		grpc.ReadBufferSize(1<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(1<<10), grpc.WriteBufferSize(4<<10),
 	)
 	managerv1.RegisterManagerServiceServer(server, s)
 	if register != nil {
