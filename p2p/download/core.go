@@ -46,8 +46,9 @@ type Core struct {
 	handoff, between mean
 	last             time.Time // a piece came, and others have been on their way since; zero = not so
 	frees            uint64    // calls of Free
+	spare            time.Time // since when a slot has been free that no neighbour but a seed could fill; zero = not now
 	out              Output
-	spare            Output // the last Output, whose slices the next one takes
+	old              Output // the last Output, whose slices the next one takes
 	waste            int64
 }
 
@@ -61,6 +62,7 @@ type host struct {
 	slow      bool   // was late before, and has not made up for it
 	pace      pace
 	peers     int // tasks it is a neighbour in
+	taken     int // pieces that came from there, of tasks under way
 }
 
 // request is a piece asked of a neighbour and not answered yet.
@@ -157,6 +159,7 @@ func (c *Core) NeighbourGone(id p2p.TaskID, from p2p.HostID) {
 		}
 	}
 	c.finishStanding(p)
+	p.host.taken -= p.taken
 	t.avail.Add(p.set, -p.weight())
 	t.peers = slices.DeleteFunc(t.peers, func(q *peer) bool { return q == p })
 	delete(t.byHost, from)
@@ -216,7 +219,10 @@ func (c *Core) Arrived(now time.Time, id RequestID) {
 	took := now.Sub(r.since)
 	c.pace.add(took, bytes)
 	c.came(now)
-	r.peer.taken++
+	if !t.finished {
+		r.peer.taken++
+		h.taken++
+	}
 	h.pace.add(took, bytes)
 	if !h.late {
 		h.slow = false

@@ -18,19 +18,26 @@ func (c *Core) Poll(now time.Time) Output {
 	c.deepen(now)
 	c.spread(now)
 	out := c.out
-	c.out, c.spare = Output{Asks: c.spare.Asks[:0], Abandon: c.spare.Abandon[:0], Finished: c.spare.Finished[:0]}, out
+	c.out, c.old = Output{Asks: c.old.Asks[:0], Abandon: c.old.Abandon[:0], Finished: c.old.Finished[:0]}, out
 	return out
 }
 
 // findLate takes the slot of a neighbour that is overdue away from it, and opens the
-// pieces it owes for others to bring.
+// pieces it owes for others to bring. When they came, the neighbour is left alone for a
+// while; a seed is not, for what stands there would be lost, and its next pieces nobody
+// else has.
 func (c *Core) findLate(now time.Time) {
 	for i := 0; i < len(c.busy); i++ {
 		h := c.busy[i]
 		r := h.requests[0]
 		took := now.Sub(r.since)
-		if took > c.cfg.StallAfter || h.late && c.held(h) {
-			c.abandon(now, h)
+		if took > c.cfg.StallAfter {
+			c.abandon(now, h, 10*c.cfg.BusyFor)
+			i--
+			continue
+		}
+		if h.late && !c.stands(h) && c.held(h) {
+			c.abandon(now, h, c.cfg.BusyFor)
 			i--
 			continue
 		}
@@ -66,9 +73,19 @@ func (c *Core) lateAfter(r *request) time.Duration {
 	return max(c.cfg.LateMin, time.Duration(factor*float64(expected)))
 }
 
+// stands reports whether requests for fresh pieces stand at h.
+func (c *Core) stands(h *host) bool {
+	for _, t := range c.order {
+		if p := t.byHost[h.id]; p != nil && len(p.standing) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // abandon drops everything asked of h, and leaves it alone for a while.
-func (c *Core) abandon(now time.Time, h *host) {
-	h.busyUntil = now.Add(10 * c.cfg.BusyFor)
+func (c *Core) abandon(now time.Time, h *host, while time.Duration) {
+	h.busyUntil = now.Add(while)
 	for len(h.requests) > 0 {
 		c.finish(h.requests[len(h.requests)-1])
 	}
@@ -92,7 +109,7 @@ func (c *Core) askUrgent(now time.Time) {
 				if !t.open.Has(p) {
 					continue
 				}
-				if best := c.bestHolder(now, t, p); best != nil {
+				if best := c.bestHolder(now, t, p, true); best != nil {
 					c.ask(now, best, p, false, p2p.Urgent)
 				}
 			}
@@ -102,17 +119,19 @@ func (c *Core) askUrgent(now time.Time) {
 
 // askWaiting asks for the next piece of a reader that has waited for it for a while,
 // whatever slots are taken: the tasks of an image share the slots, lowest layer first,
-// and the readers of the others must not take that for a stall.
+// and the readers of the others must not take that for a stall. A seed is asked later: its
+// uplink is everybody's, and what it sends a second time somebody else gets later.
 func (c *Core) askWaiting(now time.Time) {
 	for _, t := range c.order {
 		for _, rd := range t.readers {
 			if rd.moved.IsZero() {
 				rd.moved = now
 			}
-			if rd.class == p2p.Urgent || now.Sub(rd.moved) < c.cfg.Patience || !t.open.Has(rd.pos) {
+			waited := now.Sub(rd.moved)
+			if rd.class == p2p.Urgent || waited < c.cfg.Patience || !t.open.Has(rd.pos) {
 				continue
 			}
-			if best := c.bestHolder(now, t, rd.pos); best != nil {
+			if best := c.bestHolder(now, t, rd.pos, waited >= seedPatience*c.cfg.Patience); best != nil {
 				rd.moved = now
 				c.ask(now, best, rd.pos, false, rd.class)
 			}
@@ -120,13 +139,16 @@ func (c *Core) askWaiting(now time.Time) {
 	}
 }
 
-// bestHolder returns the neighbour that would bring a piece first, asked out of turn:
-// one more than Depth may be outstanding there.
-func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece) *peer {
+// seedPatience is how many times Config.Patience a reader waits before a seed is asked.
+const seedPatience = 4
+
+// bestHolder returns the neighbour, or seed, that would bring a piece first, asked out of
+// turn: one more than Depth may be outstanding there.
+func (c *Core) bestHolder(now time.Time, t *task, piece p2p.Piece, seeds bool) *peer {
 	var best *peer
 	least := math.Inf(1)
 	for _, p := range t.peers {
-		if !p.set.Has(piece) || now.Before(p.host.busyUntil) || len(p.host.requests) > c.cfg.Depth {
+		if !p.set.Has(piece) || p.seed && !seeds || now.Before(p.host.busyUntil) || len(p.host.requests) > c.cfg.Depth {
 			continue
 		}
 		cost := float64(p.host.pace.mean) * float64(1+len(p.host.requests))
@@ -181,7 +203,7 @@ const rotate = 4
 // leave the slots with uplinks that are full, while those of others idle.
 func (c *Core) passed(now time.Time, p *peer) bool {
 	for _, q := range p.task.peers {
-		if !q.seed && q.taken+rotate <= p.taken && c.ready(now, q) && picker.Any(p.task.open, q.set) {
+		if !q.seed && q.host.taken+rotate <= p.host.taken && c.ready(now, q) && picker.Any(p.task.open, q.set) {
 			return true
 		}
 	}
@@ -243,13 +265,23 @@ func (t *task) position(c *Core) p2p.Piece {
 	return t.readers[c.rng.IntN(len(t.readers))].pos
 }
 
-// spread opens streams to further neighbours while slots are free.
+// spread opens streams to further neighbours while slots are free: for every task to those
+// that are no seeds, and to seeds with what is left.
 func (c *Core) spread(now time.Time) {
 	for _, t := range c.order {
-		for c.room() && t.open.Count() > 0 {
-			if !c.askAnybody(now, t) {
-				break
-			}
+		for c.room() && t.open.Count() > 0 && c.askNeighbour(now, t) {
+			c.spare = time.Time{}
+		}
+	}
+	if !c.room() {
+		c.spare = time.Time{}
+		return
+	}
+	if c.spare.IsZero() {
+		c.spare = now
+	}
+	for _, t := range c.order {
+		for c.room() && t.open.Count() > 0 && c.askRepeat(now, t) {
 		}
 	}
 }
@@ -265,10 +297,8 @@ func (c *Core) room() bool {
 	return n < c.Slots()
 }
 
-// askAnybody starts a stream for t: with a neighbour that holds an open piece; else,
-// when that has been all there is for a while, with a seed for a piece that it sent to
-// somebody before.
-func (c *Core) askAnybody(now time.Time, t *task) bool {
+// askNeighbour starts a stream for t with a neighbour that holds an open piece.
+func (c *Core) askNeighbour(now time.Time, t *task) bool {
 	for _, slow := range [...]bool{false, true} {
 		if p := c.choose(t, func(p *peer) bool {
 			return !p.seed && p.host.slow == slow && c.ready(now, p) && picker.Any(t.open, p.set)
@@ -277,6 +307,12 @@ func (c *Core) askAnybody(now time.Time, t *task) bool {
 			return c.askPeer(now, p)
 		}
 	}
+	return false
+}
+
+// askRepeat asks a seed for a piece of t that it sent to somebody before, when that has
+// been all there is for a while.
+func (c *Core) askRepeat(now time.Time, t *task) bool {
 	p := c.choose(t, func(p *peer) bool { return p.seed && c.ready(now, p) && picker.Any(t.open, p.set) })
 	if p == nil {
 		return false
@@ -285,7 +321,11 @@ func (c *Core) askAnybody(now time.Time, t *task) bool {
 		t.idle = now
 	}
 	mayCome := t.othersLoading() || t.wanted.Full() && !p.noFresh
-	if mayCome && now.Sub(t.idle) < max(c.cfg.RepeatAfter, 2*c.expect(t)) {
+	since := t.idle
+	if c.spare.After(since) {
+		since = c.spare
+	}
+	if mayCome && now.Sub(since) < max(c.cfg.RepeatAfter, 2*c.expect(t)) {
 		return false
 	}
 	piece, ok := c.pick(p)
@@ -334,8 +374,8 @@ func (c *Core) choose(t *task, pass func(*peer) bool) *peer {
 // has others will bring as well, while its uplink idles; else if it said later that it
 // has a slot, for what was said long ago is no longer true.
 func (p *peer) before(q *peer) bool {
-	if p.taken != q.taken {
-		return p.taken < q.taken
+	if p.host.taken != q.host.taken {
+		return p.host.taken < q.host.taken
 	}
 	if a, b := p.set.Count(), q.set.Count(); a != b {
 		return a < b

@@ -24,7 +24,7 @@ type task struct {
 	byHost   map[p2p.HostID]*peer
 	readers  []*reader
 	finished bool
-	idle     time.Time // since when a slot has been free for which only a repeat of a seed is left; zero = not now
+	idle     time.Time // since when nothing but a repeat of a seed is left to ask for; zero = not so
 }
 
 // peer is a neighbour in one task.
@@ -32,7 +32,7 @@ type peer struct {
 	task    *task
 	host    *host
 	set     *p2p.PieceSet
-	taken   int // pieces that came from there
+	taken   int // pieces that came from there while the task was under way
 	seed    bool
 	noFresh bool // a seed that said so, and has got nothing new since
 	// standing is what a seed was asked for and will answer when it has a fresh piece for
@@ -135,6 +135,10 @@ func (c *Core) finishTask(t *task) {
 		return
 	}
 	t.finished = true
+	for _, p := range t.peers {
+		p.host.taken -= p.taken
+		p.taken = 0
+	}
 	c.out.Finished = append(c.out.Finished, t.id)
 	c.order = slices.DeleteFunc(c.order, func(o *task) bool { return o == t })
 }

@@ -66,6 +66,7 @@ func (n *Node) awaitFresh(t *task, w upload.Waiter, again func() bool) {
 	t.fresh.line.Wait(w)
 	if !slices.Contains(n.lines, t) {
 		n.lines = append(n.lines, t)
+		t.fresh.line.Share(n.given)
 	}
 	n.callLocked()
 }
@@ -90,7 +91,13 @@ func (n *Node) callLocked() {
 	for _, t := range n.lines {
 		slots -= n.callForLocked(t, slots)
 	}
-	n.lines = slices.DeleteFunc(n.lines, func(t *task) bool { return t.fresh.line.Len()+t.fresh.line.Called() == 0 })
+	n.lines = slices.DeleteFunc(n.lines, func(t *task) bool {
+		over := t.fresh.line.Len()+t.fresh.line.Called() == 0
+		if over {
+			t.fresh.line.Unshare()
+		}
+		return over
+	})
 }
 
 // callForLocked calls those who wait for one task, and returns how many slots they take.
@@ -129,6 +136,7 @@ func (n *Node) endFreshLocked(t *task) {
 	for _, again := range t.fresh.again {
 		again()
 	}
+	t.fresh.line.Unshare()
 	t.fresh = fresh{}
 	n.lines = slices.DeleteFunc(n.lines, func(l *task) bool { return l == t })
 }

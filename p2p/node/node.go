@@ -32,7 +32,7 @@ type Tracker interface {
 	PullFailed(task p2p.TaskID, err p2p.OriginError)
 	PullDone(task p2p.TaskID)
 	BadPeer(task p2p.TaskID, host p2p.HostID, reason string)
-	Starved(task p2p.TaskID, first p2p.Piece, urgent bool)
+	Starved(task p2p.TaskID, first p2p.Piece, urgent, slow bool)
 	Relieved(task p2p.TaskID, pieces int, alone bool)
 }
 
@@ -64,7 +64,8 @@ type Node struct {
 	core      *download.Core
 	slots     *upload.Slots
 	tasks     map[p2p.TaskID]*task
-	lines     []*task // those with requests for fresh pieces, in the order of the first
+	lines     []*task      // those with requests for fresh pieces, in the order of the first
+	given     upload.Given // in those
 	hosts     map[p2p.HostID]*host
 	past      *history
 	rates     baselines
@@ -94,7 +95,7 @@ func New(cfg Config, self p2p.HostID, st store.Store, origins Origins, sec Secur
 		core:  download.New(cfg.Download, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		slots: upload.NewSlots(cfg.Upload),
 		tasks: map[p2p.TaskID]*task{}, hosts: map[p2p.HostID]*host{}, past: newHistory(),
-		untold: map[*task]struct{}{}, rates: baselines{},
+		given: upload.Given{}, untold: map[*task]struct{}{}, rates: baselines{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.scheduler.since, n.scheduler.changed = time.Now(), make(chan struct{})

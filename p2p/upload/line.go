@@ -17,8 +17,48 @@ type Line struct {
 	waiting []Waiter // in the order they came
 	called  []Waiter // by Call, and not seen since
 	given   map[p2p.HostID]int
+	all     Given                        // of the lines that share it with this one; nil = only this one
 	took    map[p2p.HostID]time.Duration // a running mean of each host's time over a piece
 	mean    time.Duration                // of all hosts
+}
+
+// Given counts what hosts were given in the Lines that share it. The layers of an image come
+// at once, and the host that came first to each of their lines is the same: counted apart,
+// it would be next in all of them.
+type Given map[p2p.HostID]int
+
+// Share has a line count in g, with what it gave so far.
+func (l *Line) Share(g Given) {
+	l.Unshare()
+	l.all = g
+	for h, n := range l.given {
+		g[h] += n
+	}
+}
+
+// Unshare takes what a line gave out of what it shares, and has it count alone.
+func (l *Line) Unshare() {
+	for h, n := range l.given {
+		l.all.add(h, -n)
+	}
+	l.all = nil
+}
+
+func (g Given) add(h p2p.HostID, n int) {
+	if g == nil {
+		return
+	}
+	if g[h] += n; g[h] == 0 {
+		delete(g, h)
+	}
+}
+
+// gave returns what a host was given, as it counts here.
+func (l *Line) gave(h p2p.HostID) int {
+	if l.all != nil {
+		return l.all[h]
+	}
+	return l.given[h]
 }
 
 // A host is slow that takes so many times the mean over a piece.
@@ -53,7 +93,7 @@ func (l *Line) before(a, b p2p.HostID) bool {
 	if sa, sb := l.slow(a), l.slow(b); sa != sb {
 		return sb
 	}
-	return l.given[a] < l.given[b]
+	return l.gave(a) < l.gave(b)
 }
 
 // Waiter is one request in a Line.
@@ -89,6 +129,7 @@ func (l *Line) Call(may func(Waiter) bool) (Waiter, bool) {
 		l.given = map[p2p.HostID]int{}
 	}
 	l.given[w.Host]++
+	l.all.add(w.Host, 1)
 	return w, true
 }
 
@@ -105,6 +146,7 @@ func (l *Line) Answer(w Waiter) bool {
 func (l *Line) Missed(h p2p.HostID) {
 	if l.given[h] > 0 {
 		l.given[h]--
+		l.all.add(h, -1)
 	}
 }
 

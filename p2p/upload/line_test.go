@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -130,5 +131,39 @@ func TestLineForgives(t *testing.T) {
 	}
 	if n := passed(10); n < 400 || n > 800 {
 		t.Errorf("a host that took 10 times the mean is called after %d others", n)
+	}
+}
+
+// Lines that share a count call the host that all of them gave the least.
+func TestLinesShareWhatWasGiven(t *testing.T) {
+	var first, second Line
+	g := Given{}
+	first.Share(g)
+	second.Share(g)
+	for r := range uint32(3) {
+		for _, h := range []p2p.HostID{"a", "b", "c"} {
+			first.Wait(Waiter{h, r})
+			second.Wait(Waiter{h, r})
+		}
+	}
+	var order []p2p.HostID
+	for _, l := range []*Line{&first, &second, &second, &first, &second, &first} {
+		w, _ := l.Call(anyone)
+		order = append(order, w.Host)
+	}
+	if want := []p2p.HostID{"a", "b", "c", "b", "a", "c"}; !slices.Equal(order, want) {
+		t.Errorf("called %v, want %v", order, want)
+	}
+	first.Missed("c")
+	if w, _ := second.Call(anyone); w.Host != "c" {
+		t.Errorf("called %s, want c, which missed one", w.Host)
+	}
+	first.Unshare()
+	if g["a"] != 1 || g["b"] != 1 || g["c"] != 2 {
+		t.Errorf("without the first line %v is counted, want what the second gave", g)
+	}
+	second.Unshare()
+	if len(g) != 0 {
+		t.Errorf("%v is counted of no line", g)
 	}
 }
