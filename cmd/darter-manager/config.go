@@ -12,6 +12,7 @@ import (
 
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/manager/access"
+	"github.com/darter-p2p/darter/manager/ca"
 	"github.com/darter-p2p/darter/manager/control"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/harbor"
@@ -26,6 +27,7 @@ type Config struct {
 	Data     string          `toml:"data" doc:"Directory of what the manager keeps beside the database: the CA that it makes."`
 	TLS      TLS             `toml:"tls" doc:"HTTPS of the REST API. Without it put a proxy that speaks HTTPS in front, or keep listen on loopback."`
 	Identity Identity        `toml:"identity" doc:"Who the manager is to members. Without files the manager makes a CA and is itself its first member."`
+	Join     ca.Config       `toml:"join" doc:"How hosts become members by token."`
 	Database database.Config `toml:"database" doc:"Where the rows are."`
 	Access   access.Config   `toml:"access" doc:"How users are known."`
 	Control  control.Config  `toml:"control" doc:"How members are known to be up."`
@@ -61,6 +63,7 @@ func Default() Config {
 		Log:      "info",
 		Data:     "/var/lib/darter/manager",
 		Identity: Identity{Cluster: "darter"},
+		Join:     ca.Default(),
 		Database: database.Default(),
 		Access:   access.Default(),
 		Control:  control.Default(),
@@ -91,6 +94,9 @@ func (c *Config) Validate() error {
 	if id := c.Identity; (id.CA == "") != (id.Cert == "") || (id.CA == "") != (id.Key == "") {
 		return errors.New("identity: ca, cert and key come together")
 	}
+	if err := c.Join.Validate(); err != nil {
+		return fmt.Errorf("join.%w", err)
+	}
 	if err := c.Database.Validate(); err != nil {
 		return fmt.Errorf("database.%w", err)
 	}
@@ -103,5 +109,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// caDir is where the CA is that the manager makes.
-func (c *Config) caDir() string { return filepath.Join(c.Data, "ca") }
+// caDir is where the CA is that the manager has or makes.
+func (c *Config) caDir() string {
+	if c.Join.CA != "" {
+		return c.Join.CA
+	}
+	return filepath.Join(c.Data, "ca")
+}

@@ -24,6 +24,7 @@ import (
 	"github.com/darter-p2p/darter/internal/serve"
 	"github.com/darter-p2p/darter/internal/version"
 	"github.com/darter-p2p/darter/manager/access"
+	"github.com/darter-p2p/darter/manager/ca"
 	"github.com/darter-p2p/darter/manager/control"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/rest"
@@ -50,6 +51,10 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	if err := firstAdministrator(ctx, out, guard); err != nil {
 		return err
 	}
+	authority, err := newAuthority(ctx, &cfg, id, store)
+	if err != nil {
+		return err
+	}
 	registry := metrics.New("darter-manager", version.Number())
 	members, err := control.New(cfg.Control, store, time.Now, registry)
 	if err != nil {
@@ -60,7 +65,7 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 		return err
 	}
 	api, err := rest.New(rest.Config{
-		Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, URL: cfg.URL,
+		Authority: authority.rest(), Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, URL: cfg.URL,
 		Secure: cfg.TLS.Cert != "" || strings.HasPrefix(cfg.URL, "https:"), Metrics: registry, Jobs: work.seals,
 	})
 	if err != nil {
@@ -87,13 +92,14 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	}
 	parts.Add("sweeping", func(ctx context.Context) error { return sweep(ctx, store, cfg.Keep) })
 	parts.Add("following", members.Run)
+	parts.Add("revoked", func(ctx context.Context) error { return ca.Follow(ctx, store, id, time.Now) })
 	parts.Add("jobs", work.worker.Run)
 	l, err := net.Listen("tcp", cfg.Members)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for members: %w", err), web.Close())
 	}
 	parts.Add("members", func(ctx context.Context) error {
-		return members.Serve(ctx, l, id.ServerTLS(pki.Node, pki.Seed, pki.Scheduler, pki.Client), nil)
+		return members.Serve(ctx, l, authority.credentials(pki.Node, pki.Seed, pki.Scheduler, pki.Client), authority.register)
 	})
 	parts.Add("web", func(ctx context.Context) error { return serve.HTTP(ctx, web, bounded(mux), 0) })
 	parts.Add("watchdog", func(ctx context.Context) error { return service.Watch(ctx, store.Ping) })
@@ -154,12 +160,12 @@ func identity(ctx context.Context, cfg *Config) (*pki.Identity, error) {
 		}
 		return id, nil
 	}
-	ca, err := pki.LoadCA(cfg.caDir())
-	if errdefs.IsNotFound(err) {
-		if ca, err = pki.CreateCA(cfg.Identity.Cluster, time.Now(), pki.DefaultCADays*24*time.Hour); err != nil {
+	made, err := pki.LoadCA(cfg.caDir())
+	if errdefs.IsNotFound(err) && cfg.Join.CA == "" {
+		if made, err = pki.CreateCA(cfg.Identity.Cluster, time.Now(), pki.DefaultCADays*24*time.Hour); err != nil {
 			return nil, fmt.Errorf("identity: %w", err)
 		}
-		if err = ca.Write(cfg.caDir()); err == nil {
+		if err = made.Write(cfg.caDir()); err == nil {
 			log.G(ctx).WithField("dir", cfg.caDir()).Info("Made the cluster's CA")
 		}
 	}
@@ -170,7 +176,7 @@ func identity(ctx context.Context, cfg *Config) (*pki.Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	return ca.Identity(pki.Manager, name)
+	return made.Identity(pki.Manager, name)
 }
 
 // firstAdministrator makes the user root where there is no user, and says its password

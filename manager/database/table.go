@@ -16,6 +16,8 @@ import (
 type Query struct {
 	// Where holds columns and the values that they must have, all of them.
 	Where map[string]any
+	// Set is a column that must not be 0.
+	Set string
 	// Search selects rows whose name holds this text, whatever its case.
 	Search string
 	// After and Until bound the audits' time: After ≤ at < Until; zero bounds nothing.
@@ -38,6 +40,9 @@ func List[T row](ctx context.Context, s *Store, q Query) (rows []T, total int64,
 	db := s.db.WithContext(ctx).Model(new(T))
 	for column, value := range q.Where {
 		db = db.Where(clause.Eq{Column: clause.Column{Name: column}, Value: value})
+	}
+	if q.Set != "" {
+		db = db.Where(clause.Neq{Column: clause.Column{Name: q.Set}, Value: 0})
 	}
 	if q.Search != "" {
 		db = db.Where(`LOWER(name) LIKE ? ESCAPE '!'`, "%"+likeEscape.Replace(strings.ToLower(q.Search))+"%")

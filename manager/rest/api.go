@@ -43,6 +43,8 @@ type Config struct {
 	Changed func()
 	// Jobs may be nil: arguments are stored as they are.
 	Jobs Jobs
+	// Authority lets hosts join; nil = this manager has no CA.
+	Authority Authority
 	// Secure says that browsers reach the API by https only.
 	Secure bool
 	// URL is where browsers reach the manager, without a slash at its end, for providers to

@@ -110,7 +110,7 @@ func (a *API) changed(err error) error {
 // rows are those that have an identity and are listed.
 type rows interface {
 	model.Cluster | model.Member | model.Application | model.Configuration | model.Job | model.JobItem |
-		model.User | model.AccessToken | model.Provider | model.Audit
+		model.User | model.AccessToken | model.Provider | model.Audit | model.JoinToken | model.Certificate
 }
 
 // list returns the page of rows that the call asks for.

@@ -52,7 +52,7 @@ func (a *API) memberRoutes() (out []route) {
 			op(http.MethodPost, all, "create"+kind.one, "Makes a "+word+" known before it connects, to pin its cluster.", write(kind.objects), nil, m.create),
 			op(http.MethodGet, one, "get"+kind.one, "Returns a "+word+".", read(kind.objects), nil, m.get),
 			op(http.MethodPut, one, "update"+kind.one, "Writes all that an operator may say of a "+word+".", write(kind.objects), nil, m.update),
-			op(http.MethodDelete, one, "delete"+kind.one, "Deletes a "+word+"; one that still connects comes back.", write(kind.objects), nil, m.delete),
+			op(http.MethodDelete, one, "delete"+kind.one, "Deletes a "+word+" and revokes what certificates managers gave it; one with a certificate of darter ca that connects comes back.", write(kind.objects), nil, m.delete),
 		)
 	}
 	return out
@@ -108,6 +108,9 @@ func (m members) update(ctx context.Context, c *call, in MemberBody) (*model.Mem
 func (m members) delete(ctx context.Context, c *call, _ none) (none, error) {
 	one, err := m.get(ctx, c, none{})
 	if err != nil {
+		return none{}, err
+	}
+	if _, err := m.Store.RevokeMember(ctx, one.Role, one.Name, c.actor.String(), m.Now()); err != nil {
 		return none{}, err
 	}
 	return none{}, m.changed(m.Store.DeleteMember(ctx, one.ID))

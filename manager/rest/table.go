@@ -6,7 +6,7 @@ import "slices"
 func (a *API) table() []route {
 	return slices.Concat(
 		a.sessionRoutes(), a.signInRoutes(), a.clusterRoutes(), a.memberRoutes(), a.applicationRoutes(), a.configurationRoutes(),
-		a.jobRoutes(), a.userRoutes(), a.roleRoutes(), a.tokenRoutes(), a.providerRoutes(), a.auditRoutes(),
+		a.jobRoutes(), a.userRoutes(), a.roleRoutes(), a.tokenRoutes(), a.providerRoutes(), a.auditRoutes(), a.joinRoutes(),
 	)
 }
 

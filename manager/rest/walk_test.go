@@ -21,6 +21,7 @@ func TestWalk(t *testing.T) {
 	walkJobs(t, w)
 	walkAccess(t, w)
 	walkSession(t, w)
+	walkJoin(t, w)
 	walkSignIn(t, w)
 	for path, item := range w.doc.Paths.Map() {
 		for method, operation := range item.Operations() {

@@ -64,6 +64,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.API, err = rest.New(rest.Config{
+		Authority: newAuthority(t, store, clock),
 		Store: store, Guard: w.guard, Now: clock, Changed: func() { w.changes++ }, Metrics: prometheus.NewRegistry(), URL: base,
 	})
 	if err != nil {
