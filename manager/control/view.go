@@ -54,10 +54,6 @@ func readView(ctx context.Context, store *database.Store, heartbeat uint32, now 
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := store.Revoked(ctx, now)
-	if err != nil {
-		return nil, err
-	}
 	v := &view{revision: revision, states: map[int64]*managerv1.State{}, pins: map[identity]int64{}}
 	for _, m := range pinned {
 		v.pins[identity{m.Role, m.Name}] = m.ClusterID
@@ -69,7 +65,6 @@ func readView(ctx context.Context, store *database.Store, heartbeat uint32, now 
 		}
 		s := &managerv1.State{
 			Version: version, ClusterId: c.ID, Cluster: c.Name, HeartbeatSeconds: heartbeat, Settings: toWire(settings, applications),
-			Revoked: revoked,
 			Revoked: revoked,
 		}
 		for _, m := range schedulers[c.ID] {

@@ -65,7 +65,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.API, err = rest.New(rest.Config{
 		Authority: newAuthority(t, store, clock),
-		Store: store, Guard: w.guard, Now: clock, Changed: func() { w.changes++ }, Metrics: prometheus.NewRegistry(), URL: base,
+		Store:     store, Guard: w.guard, Now: clock, Changed: func() { w.changes++ }, Metrics: prometheus.NewRegistry(), URL: base,
 	})
 	if err != nil {
 		t.Fatal(err)
