@@ -62,7 +62,7 @@ func (g *guard) hungerLocked(first p2p.Piece) error {
 	g.timer.Reset(g.limit)
 	limited := n.cfg.Limits.Receiving(t.id, g.class).Limited() // it may be that which is slow
 	if t.puller == nil && t.relief == nil && t.err == nil && (!limited || g.class == p2p.Urgent) {
-		n.tracker.Starved(t.id, first, g.class == p2p.Urgent)
+		n.tracker.Starved(t.id, first, g.class == p2p.Urgent, false)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type host struct {
 	asker   *asker
 	tasks   map[p2p.TaskID]*neighbour
 	idle    time.Time // since when no task needs it
+	slow    slowness  // of the way from it
 }
 
 func (n *Node) hostLocked(id p2p.HostID) *host {
@@ -80,7 +81,7 @@ func (n *Node) neighbourLocked(t *task, a p2p.Host) {
 }
 
 func (n *Node) addNeighbourLocked(t *task, h *host) *neighbour {
-	nb := &neighbour{host: h.at}
+	nb := &neighbour{host: h.at, slow: h.slow.recent(time.Now())}
 	t.neighbours[h.id], h.tasks[t.id] = nb, nb
 	return nb
 }

@@ -32,7 +32,7 @@ type Tracker interface {
 	PullFailed(task p2p.TaskID, err p2p.OriginError)
 	PullDone(task p2p.TaskID)
 	BadPeer(task p2p.TaskID, host p2p.HostID, reason string)
-	Starved(task p2p.TaskID, first p2p.Piece, urgent bool)
+	Starved(task p2p.TaskID, first p2p.Piece, urgent, slow bool)
 	Relieved(task p2p.TaskID, pieces int, alone bool)
 }
 

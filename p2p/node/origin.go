@@ -66,7 +66,13 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 	limited := p.n.cfg.Limits.Receiving(t.id, p2p.Urgent).Reader(p.ctx, body) // classes are for what others send
 	for piece := first; piece < end; piece++ {
 		if p.superseded(piece) {
-			return pieces, nil
+			if piece+1 == end || p.part != nil && !p.part.beside || p.superseded(piece+1) {
+				return pieces, nil
+			}
+			if _, err := io.CopyN(io.Discard, limited, t.geometry.Length(piece)); err != nil {
+				return pieces, err
+			}
+			continue // one piece is cheaper than another answer
 		}
 		if err := p.readPiece(piece, limited); err != nil {
 			return pieces, err
@@ -131,7 +137,7 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 	buf := buffers.Get().(*[64 << 10]byte)
 	defer buffers.Put(buf)
 	for left > 0 {
-		if p.part != nil && p.superseded(piece) {
+		if p.part != nil && !p.part.beside && p.superseded(piece) {
 			return errMet
 		}
 		k, err := io.ReadFull(body, buf[:min(left, int64(len(buf)))])

@@ -29,6 +29,7 @@ type puller struct {
 	held   int        // pieces when the last one came that this puller waits for
 	heldAt time.Time
 	first  int64 // bytes to ask for while the size is not known; -1 = all
+	waits  bool  // for neighbours that hold what is missing; guarded by Node.mu
 
 	key     p2p.Secret   // the Authorization shown to the origin; "" = none
 	refused []p2p.Secret // by the origin
@@ -229,7 +230,7 @@ func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan str
 	first, end, ok := p.gapLocked()
 	switch {
 	case ok:
-		p.heldAt = time.Time{}
+		p.heldAt, p.waits = time.Time{}, false
 		return first, end, gapHere, nil
 	case p.share.Helper:
 		return 0, 0, gapNone, nil
@@ -237,13 +238,14 @@ func (p *puller) gap() (first, end p2p.Piece, state gapState, changed <-chan str
 	if first, end, ok = p.stealLocked(time.Now()); ok {
 		return first, end, gapHere, nil
 	}
+	p.waits = true
 	return 0, 0, gapElsewhere, t.changed
 }
 
-// elsewhere reports whether a neighbour holds a piece.
+// elsewhere reports whether a neighbour holds a piece, and can be waited for.
 func (t *task) elsewhere(p p2p.Piece) bool {
 	for _, nb := range t.neighbours {
-		if nb.set != nil && nb.geometry == t.geometry && nb.set.Has(p) {
+		if !nb.slow && nb.set != nil && nb.geometry == t.geometry && nb.set.Has(p) {
 			return true
 		}
 	}

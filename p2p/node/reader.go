@@ -191,7 +191,9 @@ func (r *Reader) Await(ctx context.Context) error {
 	for r.off >= r.sure && r.off < r.end {
 		n.mu.Lock()
 		changed, err := t.changed, t.err
-		r.advanceLocked()
+		if r.advanceLocked(); r.off >= r.sure {
+			n.compareLocked(t, r.class, t.geometry.PieceAt(r.off))
+		}
 		n.mu.Unlock()
 		if r.off < r.sure {
 			return nil

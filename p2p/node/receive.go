@@ -77,7 +77,7 @@ func (n *Node) receiveBitmapLocked(l exchange.Link, m exchange.Bitmap) {
 // bitmapLocked tells the downloads what a neighbour holds, once both know the geometry
 // and the scheduler said where to open a data connection to it, and whether it is a seed.
 func (n *Node) bitmapLocked(t *task, nb *neighbour) {
-	if nb.set == nil || nb.host.Addr == "" || t.geometry.IsZero() || nb.geometry != t.geometry {
+	if t.apart() || nb.set == nil || nb.host.Addr == "" || t.geometry.IsZero() || nb.geometry != t.geometry {
 		return
 	}
 	n.core.Bitmap(t.id, nb.host.ID, nb.host.Seed, nb.set.Clone())
@@ -120,7 +120,7 @@ func (n *Node) receiveHaveLocked(from p2p.HostID, m exchange.Have) {
 	for _, p := range m.Pieces {
 		nb.set.Add(p)
 	}
-	if nb.host.Addr != "" {
+	if nb.host.Addr != "" && !t.apart() {
 		n.core.Have(t.id, from, m.Pieces...)
 	}
 }

@@ -17,14 +17,16 @@ type part struct {
 	read       int
 	came       int64 // bytes that others had sent when it began
 	met        bool  // a neighbour came to hold one meanwhile
+	beside     bool  // it goes on whatever neighbours hold: they are slow
 }
 
 // errMet ends a relief: a neighbour holds the piece now.
 var errMet = errors.New("a neighbour holds the piece now")
 
 // Relief is the scheduler's leave to read the pieces [first, end) from the origin,
-// because readers starve. Each is answered by one Relieved.
-func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end p2p.Piece) {
+// because readers starve, or, beside, because neighbours are slow. Each is answered by
+// one Relieved.
+func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end p2p.Piece, beside bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	t := n.tasks[id]
@@ -41,13 +43,15 @@ func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end
 		n.tracker.Relieved(id, 0, false)
 		return
 	}
-	p := &puller{n: n, t: t, signer: signer, sum: newSum(), part: &part{first: first, end: end}}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum(), part: &part{first: first, end: end, beside: beside}}
 	p.origin, p.lent = origin.Bare()
 	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	if !t.geometry.IsZero() {
 		p.part.beginLocked(t)
 	}
-	t.relief = p
+	if t.relief = p; beside {
+		n.partLocked(t)
+	}
 	n.goLocked(p.relieve)
 }
 
@@ -87,7 +91,7 @@ func (r *part) gapLocked(t *task) (first, end p2p.Piece, state gapState) {
 
 // metLocked reports whether a neighbour has come to hold a piece since the run began.
 func (r *part) metLocked(t *task, piece p2p.Piece) bool {
-	if !t.elsewhere(piece) || r.stale != nil && r.stale.Has(piece) {
+	if r.beside || !t.elsewhere(piece) || r.stale != nil && r.stale.Has(piece) {
 		return false
 	}
 	r.met = true
@@ -104,12 +108,15 @@ func (p *puller) relieve() {
 	defer n.mu.Unlock()
 	if t.relief == p {
 		t.relief = nil
+		if p.part.beside {
+			n.rejoinLocked(t)
+		}
 	}
 	if err != nil && p.ctx.Err() == nil && !errors.Is(err, errMet) {
 		n.events.PullFailed(t.id, p.origin, err)
 	}
 	r := p.part
-	alone := err == nil && !r.met && r.read > 0 && r.read == r.missing
+	alone := err == nil && !r.met && !r.beside && r.read > 0 && r.read == r.missing
 	if alone && r.stale != nil && r.came == t.stats.FromPeers+t.stats.FromSeed {
 		n.givenUpLocked(t, r.stale)
 	}

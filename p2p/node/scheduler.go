@@ -17,7 +17,7 @@ func (f fromScheduler) Pull(p tracker.Pull) {
 }
 
 func (f fromScheduler) Relief(r tracker.Relief) {
-	f.Node.Relief(r.Task, r.Origin, r.Token, r.First, r.First+r.Count)
+	f.Node.Relief(r.Task, r.Origin, r.Token, r.First, r.First+r.Count, r.Beside)
 }
 
 var _ Tracker = (*tracker.Client)(nil)

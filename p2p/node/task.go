@@ -44,6 +44,7 @@ type task struct {
 	pending    []p2p.Piece         // haves that were not sent yet
 	puller     *puller
 	relief     *puller   // reads a run beside the scheduler's puller, for readers that starve
+	pace       pace      // of what comes, while a reader waits
 	came       time.Time // when the last piece did
 	readers    int
 	used       time.Time
@@ -57,6 +58,7 @@ type neighbour struct {
 	told     bool // our bitmap was sent on the present link
 	pruned   bool // it was told to relay no batches to us
 	quiet    bool // it told us to relay it none
+	slow     bool // its pieces come so slowly that this host's puller does not wait for them
 	set      *p2p.PieceSet
 	geometry p2p.Geometry
 	stats    PeerStats

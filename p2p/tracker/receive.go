@@ -110,7 +110,7 @@ func deliverRelief(m *schedulerv1.Relief, h Handler) error {
 	}
 	h.Relief(Relief{
 		Task: task, Origin: p2p.Origin(m.GetOrigin()), Size: m.GetSize(), Token: m.GetToken(),
-		First: p2p.Piece(m.GetFirst()), Count: p2p.Piece(m.GetCount()),
+		First: p2p.Piece(m.GetFirst()), Count: p2p.Piece(m.GetCount()), Beside: m.GetBeside(),
 	})
 	return nil
 }

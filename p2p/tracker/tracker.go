@@ -94,6 +94,7 @@ type Relief struct {
 	Size         int64  // bytes; -1 = not known
 	Token        []byte // an encoded trust.Token; empty for a seed
 	First, Count p2p.Piece
+	Beside       bool // it goes on whatever neighbours hold: they are slow
 }
 
 // State is what a client knows of its connection to one scheduler.
@@ -288,10 +289,11 @@ func (c *Client) PullDone(task p2p.TaskID) {
 	}})
 }
 
-// Starved says that a reader waits for pieces that nobody sends, first of all for one.
-func (c *Client) Starved(task p2p.TaskID, first p2p.Piece, urgent bool) {
+// Starved says that a reader waits for pieces that nobody sends, first of all for one; slow
+// = they come, but a small part of what the origin is known to give.
+func (c *Client) Starved(task p2p.TaskID, first p2p.Piece, urgent, slow bool) {
 	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_Starved{
-		Starved: &schedulerv1.Starved{Task: task.String(), First: uint32(first), Urgent: urgent},
+		Starved: &schedulerv1.Starved{Task: task.String(), First: uint32(first), Urgent: urgent, Slow: slow},
 	}})
 }
 

@@ -117,7 +117,7 @@ func reliefEventOf(host p2p.HostID, r *schedulerv1.ConnectRequest) (swarm.Event,
 			err = fmt.Errorf("piece %d", m.Starved.GetFirst())
 		}
 		return swarm.Starved{
-			Task: task, Host: host, First: p2p.Piece(m.Starved.GetFirst()), Urgent: m.Starved.GetUrgent(),
+			Task: task, Host: host, First: p2p.Piece(m.Starved.GetFirst()), Urgent: m.Starved.GetUrgent(), Slow: m.Starved.GetSlow(),
 		}, named("starved", err)
 	case *schedulerv1.ConnectRequest_Relieved:
 		task, err := taskOf(m.Relieved)

@@ -24,7 +24,7 @@ func (s *Server) response(now time.Time, e swarm.Effect) *schedulerv1.ConnectRes
 		return &schedulerv1.ConnectResponse{Message: &schedulerv1.ConnectResponse_Pull{Pull: pull}}
 	case swarm.Relief:
 		relief := &schedulerv1.Relief{
-			Task: m.Task.String(), Origin: string(m.Origin), Size: m.Size, First: uint32(m.First), Count: uint32(m.Count),
+			Task: m.Task.String(), Origin: string(m.Origin), Size: m.Size, First: uint32(m.First), Count: uint32(m.Count), Beside: m.Beside,
 		}
 		if m.Token {
 			relief.Token = s.token(now, m.Task, e.To)

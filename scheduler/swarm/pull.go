@@ -321,6 +321,9 @@ func final(e p2p.OriginError) bool {
 	case 401, 403, 404, 410, 429, 451:
 		return true
 	}
+	if e.Status >= 200 && e.Status < 300 { // an answer that contradicts an earlier one, or itself
+		return true
+	}
 	return e.Wrong || e.Status >= 500 && e.RetryAfter > 0
 }
 

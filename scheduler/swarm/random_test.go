@@ -138,7 +138,7 @@ func (g *historian) event(c *Core) Event {
 			return Configure{shape(g.r, c.cfg)}
 		}
 	case 0, 1:
-		return Starved{task, id, p2p.Piece(g.r.IntN(10)), g.r.IntN(2) == 0}
+		return Starved{task, id, p2p.Piece(g.r.IntN(10)), g.r.IntN(2) == 0, g.r.IntN(4) == 0}
 	case 2:
 		if t := c.tasks[task]; t != nil && t.relief != nil && t.relief.peer != nil {
 			id = t.relief.peer.host.ID

@@ -19,6 +19,7 @@ type Starved struct {
 	Host   p2p.HostID
 	First  p2p.Piece // that he waits for
 	Urgent bool      // he is blocked on it alone
+	Slow   bool      // pieces come, but a small part of what the origin is known to give
 }
 
 // Relieved says that a host has ended its Relief.
@@ -36,6 +37,7 @@ type Relief struct {
 	Size         int64 // bytes; -1 = not known
 	Token        bool  // the host is no seed: it needs a signed token
 	First, Count p2p.Piece
+	Beside       bool // it goes on whatever neighbours hold
 }
 
 func (Relief) isMessage() {}
@@ -61,6 +63,10 @@ func (e Starved) apply(c *Core) {
 	}
 	t := p.task
 	c.ensurePull(t)
+	if e.Slow {
+		c.mayRead(p, e.First)
+		return
+	}
 	if t.held || t.pull != nil && (t.pull.puller == p || c.now.Before(t.pull.since.Add(c.grace(t)))) {
 		return
 	}
@@ -130,7 +136,7 @@ func (c *Core) reliefLeft(t *task) int {
 
 func (e Relieved) apply(c *Core) {
 	p := c.find(e.Task, e.Host)
-	if p == nil || p.task.relief == nil || p.task.relief.peer != p {
+	if p == nil || p.task.readBeside(p) || p.task.relief == nil || p.task.relief.peer != p {
 		return
 	}
 	t := p.task
@@ -140,7 +146,7 @@ func (e Relieved) apply(c *Core) {
 	if t.pull != nil && t.pull.puller.state == wanting {
 		others--
 	}
-	if e.Alone && len(t.relief.starving) >= min(2, others) {
+	if e.Alone && p.state == wanting && len(t.relief.starving) >= min(2, others) {
 		c.takeOver(t, p)
 	}
 }

@@ -211,7 +211,7 @@ func (s *scene) taskEvent(t *testing.T, words []string, opt map[string]string) E
 		}
 		return PullFailed{task, id, e}
 	case "starved":
-		return Starved{task, id, p2p.Piece(number(t, opt["first"])), opt["urgent"] != ""}
+		return Starved{task, id, p2p.Piece(number(t, opt["first"])), opt["urgent"] != "", opt["slow"] != ""}
 	case "relieved":
 		return Relieved{task, id, number(t, opt["pieces"]), opt["alone"] != ""}
 	case "bad":
@@ -260,6 +260,9 @@ func (s *scene) show(e Effect) string {
 		return text(m.Task, words...)
 	case Relief:
 		words := []string{"relief", string(m.Origin), fmt.Sprintf("%d+%d", m.First, m.Count)}
+		if m.Beside {
+			words = append(words, "beside")
+		}
 		if m.Token {
 			words = append(words, "token")
 		}

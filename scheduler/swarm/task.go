@@ -56,6 +56,7 @@ type task struct {
 	origins []origin
 	pull    *pull
 	relief  *relief   // nil = nobody has starved
+	beside  []*peer   // that read the origin, for their neighbours are slow; some may have gone
 	warm    time.Time // no pull begins earlier; it came from another scheduler
 	trouble map[p2p.HostID]*trouble
 	large   bool // has had more than LargeSwarm peers

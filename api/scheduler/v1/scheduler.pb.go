@@ -1395,6 +1395,7 @@ type Starved struct {
 	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	First         uint32                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`   // the piece that he waits for; 0 where the size is not known
 	Urgent        bool                   `protobuf:"varint,3,opt,name=urgent,proto3" json:"urgent,omitempty"` // he is blocked on it alone
+	Slow          bool                   `protobuf:"varint,4,opt,name=slow,proto3" json:"slow,omitempty"`     // pieces come, but a small part of what the origin is known to give
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1446,6 +1447,13 @@ func (x *Starved) GetFirst() uint32 {
 func (x *Starved) GetUrgent() bool {
 	if x != nil {
 		return x.Urgent
+	}
+	return false
+}
+
+func (x *Starved) GetSlow() bool {
+	if x != nil {
+		return x.Slow
 	}
 	return false
 }
@@ -1982,7 +1990,8 @@ func (x *Stripe) GetHelper() bool {
 }
 
 // Relief answers Starved: the node may read a run of pieces from the origin, beside
-// whoever reads the task. It ends early where a neighbour comes to hold them.
+// whoever reads the task. It ends early where a neighbour comes to hold them, unless the
+// node said that its neighbours are slow.
 type Relief struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -1991,6 +2000,7 @@ type Relief struct {
 	Token         []byte                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"` // "" for a seed
 	First         uint32                 `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`
 	Count         uint32                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	Beside        bool                   `protobuf:"varint,7,opt,name=beside,proto3" json:"beside,omitempty"` // it goes on whatever neighbours hold: they are slow
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2065,6 +2075,13 @@ func (x *Relief) GetCount() uint32 {
 		return x.Count
 	}
 	return 0
+}
+
+func (x *Relief) GetBeside() bool {
+	if x != nil {
+		return x.Beside
+	}
+	return false
 }
 
 // TaskGeometry tells a node the size of a task that it joined, once it is known.
@@ -2351,11 +2368,12 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\aBadPeer\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"K\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"_\n" +
 	"\aStarved\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12\x16\n" +
-	"\x06urgent\x18\x03 \x01(\bR\x06urgent\"L\n" +
+	"\x06urgent\x18\x03 \x01(\bR\x06urgent\x12\x12\n" +
+	"\x04slow\x18\x04 \x01(\bR\x04slow\"L\n" +
 	"\bRelieved\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06pieces\x18\x02 \x01(\rR\x06pieces\x12\x14\n" +
@@ -2393,14 +2411,15 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\x03R\x03run\x12\x0e\n" +
 	"\x02of\x18\x02 \x01(\rR\x02of\x12\x12\n" +
 	"\x04mine\x18\x03 \x01(\x04R\x04mine\x12\x16\n" +
-	"\x06helper\x18\x04 \x01(\bR\x06helper\"\x8a\x01\n" +
+	"\x06helper\x18\x04 \x01(\bR\x06helper\"\xa2\x01\n" +
 	"\x06Relief\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05token\x18\x04 \x01(\fR\x05token\x12\x14\n" +
 	"\x05first\x18\x05 \x01(\rR\x05first\x12\x14\n" +
-	"\x05count\x18\x06 \x01(\rR\x05count\"6\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\x12\x16\n" +
+	"\x06beside\x18\a \x01(\bR\x06beside\"6\n" +
 	"\fTaskGeometry\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\"X\n" +

@@ -8,10 +8,12 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/darter-p2p/darter/integration/bench/figure"
@@ -28,9 +30,11 @@ const (
 )
 
 func main() {
+	only := flag.String("only", "", "measure the scenarios whose name contains this, and write no file")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // the second signal ends the program; the lab is removed all the same
-	err := bench(ctx, os.Stdout)
+	err := bench(ctx, os.Stdout, *only)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "direct: %v\n", err)
@@ -54,7 +58,7 @@ type scenario struct {
 	Darter []float64 `json:"darter_s"`
 }
 
-func bench(ctx context.Context, out io.Writer) error {
+func bench(ctx context.Context, out io.Writer, only string) error {
 	if reason := lab.Unmet("docker-registry", "curl"); reason != "" {
 		return fmt.Errorf("it cannot run here: %s", reason)
 	}
@@ -70,6 +74,9 @@ func bench(ctx context.Context, out io.Writer) error {
 		{"two nodes, 10mbit between them", 2, false, 0},
 		{"one node, limited to 80mbit", 1, false, limited},
 	} {
+		if !strings.Contains(s.name, only) {
+			continue
+		}
 		got := scenario{Name: s.name}
 		if err := measure(ctx, s.nodes, s.seed, s.limit, &got); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -80,6 +87,9 @@ func bench(ctx context.Context, out io.Writer) error {
 		}
 		r.Scenarios = append(r.Scenarios, got)
 		fmt.Fprintf(out, "%s: curl %.2f s, darter %.2f s, ratio %.3f, of the limit %.3f\n", s.name, got.Curl, got.Darter, got.Ratio, got.Limit)
+	}
+	if only != "" {
+		return nil
 	}
 	return figure.Write(r, "out/bench-direct.json")
 }
