@@ -74,7 +74,7 @@ func (s *stage) random(ctx context.Context, im pushed, r recipe, chunk int64, nu
 	if _, err := s.pullLazy(ctx, im); err != nil {
 		return nil, err
 	}
-	if err := s.settle(); err != nil {
+	if err := pagecache.Settle(s.Lab.DataDir()); err != nil { // the neighbour has the pieces in its page cache
 		return nil, err
 	}
 	err := s.wholly(ctx, im, func(whole string) error {

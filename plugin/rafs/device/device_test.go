@@ -233,6 +233,27 @@ func TestFill(t *testing.T) {
 	}
 }
 
+// Bring fetches what it is told, in its order, once.
+func TestBring(t *testing.T) {
+	b := newBlob(8, 50, 32<<10)
+	o := &origin{b: b}
+	d := open(t, t.TempDir(), o, Options{})
+	for try := range 2 {
+		n, err := d.Bring(t.Context(), []int{7, 40, 8})
+		if err != nil || (n > 0) != (try == 0) {
+			t.Fatalf("try %d: %d bytes, %v", try, n, err)
+		}
+	}
+	for i := range 50 {
+		if want := i == 7 || i == 8 || i == 40; d.have.has(i) != want {
+			t.Errorf("chunk %d is here: %t", i, !want)
+		}
+	}
+	if asks := o.asked(); len(asks) != 2 || asks[0].Need != Background {
+		t.Errorf("asked %v", asks)
+	}
+}
+
 // What a Device left is there for the next: all of it in the same run of the machine,
 // what was synced in another, nothing for another layout or after damage.
 func TestReopen(t *testing.T) {

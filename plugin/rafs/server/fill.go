@@ -9,13 +9,14 @@ import (
 	"github.com/darter-p2p/darter/plugin/rafs/device"
 )
 
-// fill fetches what mounted images have and nobody has read, the oldest mount first,
-// when nobody waits for chunks. A blob that fails is left alone for a while.
+// fill fetches what mounted images have and nobody has read, when nobody waits for
+// chunks: what their builders thought is read first, then the rest, the oldest mount
+// first. A blob that fails is left alone for a while.
 func (s *Server) fill(ctx context.Context, p *pace) {
 	failed := map[*device.Device]time.Time{}
 	for {
-		d, wait := s.toFill(failed)
-		if d == nil {
+		j, wait := s.toFill(failed)
+		if j.device == nil && j.wish == nil {
 			if !sleep(ctx, wait) {
 				return
 			}
@@ -24,14 +25,15 @@ func (s *Server) fill(ctx context.Context, p *pace) {
 		if s.traffic.Quiet(ctx, s.cfg.Fill.Quiet.Duration()) != nil {
 			return
 		}
-		n, err := d.Fill(ctx)
+		n, err := j.fetch(ctx, int64(s.cfg.Fetch.MaxRequest))
 		switch {
 		case ctx.Err() != nil:
 			return
+		case j.wish != nil: // what it did not bring is part of the rest
 		case err != nil:
-			failed[d] = time.Now().Add(retryFill)
+			failed[j.device] = time.Now().Add(retryFill)
 		case n == 0: // all that is missing is on its way
-			failed[d] = time.Now().Add(time.Second)
+			failed[j.device] = time.Now().Add(time.Second)
 		}
 		if !sleep(ctx, p.take(n, time.Now())) {
 			return
@@ -39,22 +41,45 @@ func (s *Server) fill(ctx context.Context, p *pace) {
 	}
 }
 
+// job is what to fetch next: the next of a wish, or what a device misses.
+type job struct {
+	device  *device.Device
+	wish    *wish
+	devices []*device.Device // of the wish's image
+}
+
+// fetch does the job, at most compressed bytes of it, and returns how many it asked for.
+func (j job) fetch(ctx context.Context, most int64) (int64, error) {
+	if j.wish == nil {
+		return j.device.Fill(ctx)
+	}
+	blob, chunks := j.wish.take(most)
+	if len(chunks) == 0 {
+		return 0, nil
+	}
+	return j.devices[blob].Bring(ctx, chunks)
+}
+
 const (
 	retryFill = 10 * time.Second
 	idleFill  = time.Second // between looks for new mounts
 )
 
-// toFill returns a device to fill, or how long to wait for one.
-func (s *Server) toFill(failed map[*device.Device]time.Time) (*device.Device, time.Duration) {
+// toFill returns a job, or how long to wait for one. Wishes come first, and do not wait
+// for Fill.Delay: they are what that time is for.
+func (s *Server) toFill(failed map[*device.Device]time.Time) (job, time.Duration) {
 	now := time.Now()
 	wait := idleFill
 	later := func(at time.Time) { wait = min(wait, max(at.Sub(now), time.Millisecond)) }
 	live := map[*device.Device]bool{}
-	var best *device.Device
-	var oldest time.Time
+	var best, wished job
+	var oldest, oldestWish time.Time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.mounts {
+		if !m.wish.over.Load() && (wished.wish == nil || m.Since.Before(oldestWish)) {
+			wished, oldestWish = job{wish: m.wish, devices: m.devices()}, m.Since
+		}
 		for _, b := range m.blobs {
 			d := b.device
 			live[d] = true
@@ -68,8 +93,8 @@ func (s *Server) toFill(failed map[*device.Device]time.Time) (*device.Device, ti
 			switch {
 			case begin.After(now):
 				later(begin)
-			case best == nil || m.Since.Before(oldest):
-				best, oldest = d, m.Since
+			case best.device == nil || m.Since.Before(oldest):
+				best, oldest = job{device: d}, m.Since
 			}
 		}
 	}
@@ -77,6 +102,9 @@ func (s *Server) toFill(failed map[*device.Device]time.Time) (*device.Device, ti
 		if !live[d] {
 			delete(failed, d)
 		}
+	}
+	if wished.wish != nil {
+		return wished, 0
 	}
 	return best, wait
 }

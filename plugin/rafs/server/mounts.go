@@ -26,6 +26,16 @@ type mounted struct {
 	file  *os.File
 	image *rafs.Image
 	blobs []*held // in the order of the bootstrap's device table
+	wish  *wish
+}
+
+// devices are those of the blobs.
+func (m *mounted) devices() []*device.Device {
+	all := make([]*device.Device, len(m.blobs))
+	for i, b := range m.blobs {
+		all[i] = b.device
+	}
+	return all
 }
 
 // held is a mount's hold on a device.
@@ -97,6 +107,7 @@ func (s *Server) loadLocked(r record, dir string) (_ *mounted, err error) {
 	if err := m.image.CheckBlobs(r.Blobs); err != nil {
 		return nil, err
 	}
+	m.wish = newWish(m.image)
 	for _, b := range m.image.Blobs() {
 		l := layout{b}
 		it, err := s.shelf.get(l, r.ID, s.cfg.Fetch, device.Options{Events: s.events(m, b), Traffic: s.traffic}, s.darterd, place{r.Registry, r.Repository})

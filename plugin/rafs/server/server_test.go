@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,6 +23,8 @@ import (
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/plugin/rafs"
+	"github.com/darter-p2p/darter/plugin/rafs/format"
 	"github.com/darter-p2p/darter/plugin/rafs/mount"
 )
 
@@ -115,6 +119,89 @@ func TestFillToTheEnd(t *testing.T) {
 	n.darterd.stop() // nobody is needed any more
 	n.check()
 }
+
+// What the image's builder thought is read first comes at once, before anybody asks, and
+// the rest is left for later.
+func TestPrefetchTable(t *testing.T) {
+	n := newNode(t)
+	n.cfg.Fill.Enable, n.cfg.Fill.Delay, n.cfg.Fill.Quiet = true, config.Duration(time.Hour), 0
+	s := n.open()
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	r := n.request()
+	r.Bootstrap = withPrefetchTable(t, r.Bootstrap, "layer0-3", "layer1-2")
+	if err := s.Mount(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	held := func() (n int) {
+		for _, b := range s.List()[0].Blobs {
+			n += b.Held
+		}
+		return n
+	}
+	const chunks = 23 + 1 // of 3,000,000 bytes and of 70,000, 128 KiB each
+	for deadline := time.Now().Add(time.Minute); held() < chunks; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d chunks", held())
+		}
+	}
+	s.mu.Lock()
+	over := s.mounts[r.ID].wish.over.Load()
+	s.mu.Unlock()
+	if got := held(); got != chunks || !over {
+		t.Errorf("%d chunks came, want %d; over: %t", got, chunks, over)
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if u := n.darterd.count(darterdv1.NeedUrgent); u != 0 {
+		t.Errorf("%d urgent requests", u)
+	}
+	n.darterd.stop() // nobody is needed for those files
+	for _, name := range []string{"layer0-3", "layer1-2"} {
+		if got, err := os.ReadFile(filepath.Join(n.mnt, name)); err != nil || !bytes.Equal(got, n.img.files[name]) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// withPrefetchTable returns a copy of a bootstrap with a table of files behind all else.
+func withPrefetchTable(t *testing.T, bootstrap string, names ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(bootstrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := rafs.Open(bytes.NewReader(b), int64(len(b)), rafs.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	le.PutUint64(b[prefetchTableAt:], uint64(len(b)))
+	le.PutUint32(b[prefetchTableAt+8:], uint32(4*len(names)))
+	for _, name := range names {
+		err := im.Walk(func(path string, in *rafs.Inode) error {
+			if strings.TrimPrefix(path, "/") == name {
+				b = le.AppendUint32(b, uint32(in.Node))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b = append(b, make([]byte, -len(b)&(format.BlockSize-1))...)
+	path := filepath.Join(t.TempDir(), "image.boot")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// prefetchTableAt is where the bootstrap says where that table is.
+const prefetchTableAt = format.SuperblockOffset + 128 + 40
 
 func TestRefusedRequests(t *testing.T) {
 	n := newNode(t)
