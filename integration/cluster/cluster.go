@@ -39,15 +39,16 @@ import (
 
 // Cluster is a scheduler, an origin and the nodes that were started.
 type Cluster struct {
-	t      testing.TB
-	ca     *pki.CA
-	dir    string
-	addr   string             // of the scheduler
-	more   []string           // addresses of other schedulers
-	stop   func()             // the scheduler
-	Origin *sourcetest.Memory // registries
-	urls   *httpsource.Source
-	Core   swarm.Config
+	t         testing.TB
+	ca        *pki.CA
+	dir       string
+	addr      string             // of the scheduler
+	more      []string           // addresses of other schedulers
+	stop      func()             // the scheduler
+	Origin    *sourcetest.Memory // registries
+	urls      *httpsource.Source
+	Core      swarm.Config
+	Scheduler *rpc.Server // that of StartScheduler
 	// Registries makes a node's source of registries; nil = Origin for all.
 	Registries func(name string) source.Source
 }
@@ -140,6 +141,9 @@ func (c *Cluster) schedule(at string) (addr string, stop func()) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	if c.Scheduler == nil || at == c.addr {
+		c.Scheduler = s
+	}
 	return l.Addr().String(), c.run(func(ctx context.Context) error { return s.Serve(ctx, l, id) })
 }
 
@@ -167,7 +171,8 @@ type Node struct {
 	ID      p2p.HostID
 	Fetcher *fetcher.Local
 	Store   *store.Disk
-	Addr    string // of its piece network
+	Rules   *fetcher.Rules // what is blocked
+	Addr    string         // of its piece network
 	Stop    func()
 }
 
@@ -178,6 +183,7 @@ type Options struct {
 	Fetch  func(*fetcher.Config)
 	Access *access.Config
 	Store  func(*store.Config)
+	Rules  *fetcher.Rules // what is blocked; nil = nothing
 	// Transport is how it reaches others; nil = TCP.
 	Transport exchange.Transport
 }
@@ -208,7 +214,11 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if n.Store, err = store.Open(context.Background(), sc); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: paced}, security{id}, o.Events); err != nil {
+	if o.Rules == nil {
+		o.Rules = &fetcher.Rules{}
+	}
+	n.Rules = o.Rules
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: o.Rules.Origins(paced)}, security{id}, o.Events); err != nil {
 		c.t.Fatal(err)
 	}
 	x := exchange.Default()
@@ -240,7 +250,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, paced, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, paced, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits, Rules: o.Rules}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}

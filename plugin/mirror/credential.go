@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/upstream"
+	"github.com/darter-p2p/darter/internal/block"
 )
 
 // Witness hears of a credential that was good for a manifest of a repository:
@@ -42,7 +44,7 @@ func (h *Handler) answer(w *response, r *request) error {
 	at := place{r.content.Registry, r.content.Repository}
 	if !h.private.has(at, time.Now()) {
 		err := h.serveContent(w, r)
-		if !errdefs.IsUnauthorized(err) && !errdefs.IsPermissionDenied(err) {
+		if !errdefs.IsUnauthorized(err) && !errdefs.IsPermissionDenied(err) || errors.As(err, new(*block.Error)) {
 			return err
 		}
 		h.private.add(at, time.Now())

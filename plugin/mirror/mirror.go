@@ -145,6 +145,13 @@ func (h *Handler) loops(hops []string) bool {
 	return false
 }
 
+// What a client says of itself and of the download (hosts.toml can set headers), for the
+// manager's block lists and priorities.
+const (
+	applicationHeader = "X-Dragonfly-Application"
+	tagHeader         = "X-Dragonfly-Tag"
+)
+
 // passedOn are the reader's headers that the fetcher is to know.
 var passedOn = []string{"Authorization", "Accept", "User-Agent", source.HopHeader}
 
@@ -167,6 +174,7 @@ func (h *Handler) contentOf(r *request) (fetcher.Content, error) {
 	return fetcher.Content{
 		Registry: host, Repository: repository, Kind: r.route.kind, Digest: r.route.digest, Header: header,
 		Urgent: h.only && !ahead, Background: h.only && ahead,
+		Application: r.Header.Get(applicationHeader), Tag: r.Header.Get(tagHeader),
 	}, nil
 }
 

@@ -16,6 +16,7 @@ type metrics struct {
 	streams       *prometheus.CounterVec // that ended, by code
 	refused       prometheus.Counter
 	tokenFailures prometheus.Counter
+	blocked       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
@@ -34,7 +35,10 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Namespace: ns, Subsystem: sub, Name: "token_failures_total", Help: "Tokens of acting seeds that could not be signed.",
 		}),
 	}
-	all := []prometheus.Collector{m.messages, m.streams, m.refused, m.tokenFailures}
+	m.blocked = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: ns, Subsystem: sub, Name: "blocked_total", Help: "Joins that the manager's block lists refused.",
+	})
+	all := []prometheus.Collector{m.messages, m.streams, m.refused, m.tokenFailures, m.blocked}
 	for _, g := range []struct {
 		name, help string
 		value      func(swarm.Stats) int

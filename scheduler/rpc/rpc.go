@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
+	"github.com/darter-p2p/darter/internal/block"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 	"github.com/darter-p2p/darter/scheduler/tags"
@@ -71,7 +72,8 @@ type Server struct {
 	metrics *metrics
 	stop    chan struct{}  // closed at the end: streams end
 	readers sync.WaitGroup // of streams
-	wake    chan struct{}  // tells run that it may have to wake earlier
+	blocked block.List
+	wake    chan struct{} // tells run that it may have to wake earlier
 
 	mu      sync.Mutex
 	core    *swarm.Core

@@ -173,7 +173,9 @@ func (s *Server) read(conn connection, m *stream) error {
 		s.mu.Lock()
 		current := s.members[m.host] == m
 		if current {
-			s.apply(ev)
+			if ev = s.screen(m, ev); ev != nil {
+				s.apply(ev)
+			}
 		}
 		s.mu.Unlock()
 		if !current {

@@ -21,6 +21,7 @@ import (
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/fetcher"
+	"github.com/darter-p2p/darter/internal/block"
 )
 
 // Opener gives the bytes of blobs; a fetcher.Fetcher is one.
@@ -63,6 +64,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := h.open(r.Context(), c, want)
+	if errors.As(err, new(*block.Error)) { // the image is mounted: its containers read on, past the piece network
+		c.Direct = true
+		body, err = h.open(r.Context(), c, want)
+	}
 	if err != nil {
 		refuse(w, err)
 		return
