@@ -7,6 +7,7 @@ import (
 
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/dynamic"
+	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/scheduler/rpc"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
@@ -17,6 +18,7 @@ type Config struct {
 	Metrics string         `toml:"metrics" doc:"HTTP address of /metrics, /healthz, /healthy and /server/ping; empty serves none."`
 	Log     string         `toml:"log_level" doc:"Least severe messages that are logged: error, warning, info, debug or trace."`
 	TLS     TLS            `toml:"tls" doc:"The scheduler's identity (darter ca issue --role scheduler). Files that are replaced are used at the next connection."`
+	Join    join.Config    `toml:"join" doc:"How this host becomes a member by itself, where a manager lets it."`
 	Nodes   Nodes          `toml:"nodes" doc:"How nodes are known to be up."`
 	Host    Host           `toml:"host" doc:"Where the scheduler is, for the manager."`
 	Manager dynamic.Config `toml:"manager" doc:"The manager, which tells nodes of this scheduler. Nothing waits for it."`
@@ -104,6 +106,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Manager.Validate(); err != nil {
 		return fmt.Errorf("manager.%w", err)
+	}
+	if err := c.Join.Validate(c.Manager.Address); err != nil {
+		return fmt.Errorf("join.%w", err)
 	}
 	if err := c.core().Validate(); err != nil {
 		return fmt.Errorf("swarm: %w", err)

@@ -15,6 +15,7 @@ import (
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
 	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/health"
+	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/metrics"
 	"github.com/darter-p2p/darter/internal/notify"
 	"github.com/darter-p2p/darter/internal/pki"
@@ -48,10 +49,14 @@ func run(ctx context.Context, cfg Config) error {
 	if err := log.SetLevel(cfg.Log); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}
+	if err := join.Enroll(ctx, cfg.joins()); err != nil {
+		return err
+	}
 	id, err := identity(ctx, cfg.TLS)
 	if err != nil {
 		return err
 	}
+	revoked := join.Restore(ctx, id, cfg.Manager.State+".revoked")
 	registry := metrics.New("darter-scheduler", version.Number())
 	core := swarm.New(cfg.core(), rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
 	scheduler, err := rpc.New(cfg.rpc(id.Name().Name), core, signer{id}, registry)
@@ -82,9 +87,13 @@ func run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("listen for nodes: %w", err)
 	}
 	parts.Add("nodes", func(ctx context.Context) error { return scheduler.Serve(ctx, l, id) })
+	parts.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, cfg.joins(), id) })
 	if cfg.Manager.Address != "" {
 		f := dynamic.New(cfg.Manager, id.ClientTLS(pki.Manager), func() *managerv1.Hello { return hello(&cfg) },
-			func(context.Context, *managerv1.State) error { return nil }) // [swarm] changes with a restart only
+			func(ctx context.Context, s *managerv1.State) error { // [swarm] changes with a restart only
+				revoked.Set(ctx, s.GetRevoked())
+				return nil
+			})
 		parts.Add("manager", f.Run)
 	}
 	parts.Add("watchdog", func(ctx context.Context) error {
@@ -98,6 +107,11 @@ func run(ctx context.Context, cfg Config) error {
 	report(ctx, manager.Ready())
 	log.G(ctx).WithField("address", l.Addr()).WithField("name", id.Name()).WithField("version", version.Number()).Info("Scheduling")
 	return parts.Run(ctx)
+}
+
+// joins is this host as it becomes a member.
+func (c *Config) joins() join.Host {
+	return join.Host{Config: c.Join, Address: c.Manager.Address, Role: pki.Scheduler, Files: pki.Files{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key}}
 }
 
 // hello says who this scheduler is.

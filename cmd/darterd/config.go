@@ -15,6 +15,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/dynamic"
+	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/p2p/limit"
 	"github.com/darter-p2p/darter/p2p/node"
@@ -31,6 +32,7 @@ type Config struct {
 	Log         Log                   `toml:"log" doc:"What is logged to standard error."`
 	Host        Host                  `toml:"host" doc:"Where this node is."`
 	TLS         TLS                   `toml:"tls" doc:"This node's place in the cluster; darter ca makes these files."`
+	Join        join.Config           `toml:"join" doc:"How this host becomes a member by itself, where a manager lets it."`
 	Scheduler   Scheduler             `toml:"scheduler" doc:"Who introduces this node to others."`
 	Seed        Seed                  `toml:"seed" doc:"Whether this node reads origins for others."`
 	Peer        Peer                  `toml:"peer" doc:"The piece network: how pieces are exchanged with other nodes."`
@@ -201,6 +203,7 @@ func (c *Config) Validate() error {
 	check("credentials", c.Credentials.Validate())
 	check("limits", c.Limits.Validate())
 	check("manager", c.Manager.Validate())
+	check("join", c.Join.Validate(c.Manager.Address))
 	check("containerd", c.Containerd.Validate())
 	check("upstream", c.Upstream.Validate())
 	check("registry", c.registry().Validate())

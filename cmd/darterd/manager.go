@@ -8,6 +8,7 @@ import (
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/dynamic"
+	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/internal/process"
 	"github.com/darter-p2p/darter/internal/version"
@@ -20,7 +21,8 @@ func (d *daemon) addManager(g *process.Group) {
 	if d.cfg.Manager.Address == "" {
 		return
 	}
-	f := dynamic.New(d.cfg.Manager, d.id.ClientTLS(pki.Manager), d.hello, func(_ context.Context, s *managerv1.State) error {
+	f := dynamic.New(d.cfg.Manager, d.id.ClientTLS(pki.Manager), d.hello, func(ctx context.Context, s *managerv1.State) error {
+		d.revoked.Set(ctx, s.GetRevoked())
 		c, err := limitsOver(d.cfg.Limits, s.GetSettings().GetLimits())
 		if err != nil {
 			return err
@@ -29,6 +31,15 @@ func (d *daemon) addManager(g *process.Group) {
 		return nil
 	})
 	g.Add("manager", f.Run)
+}
+
+// joins is this host as it becomes a member.
+func (d *daemon) joins() join.Host {
+	role := pki.Node
+	if d.cfg.Seed.Enable {
+		role = pki.Seed
+	}
+	return join.Host{Config: d.cfg.Join, Address: d.cfg.Manager.Address, Role: role, Files: d.cfg.TLS.files()}
 }
 
 // hello says who this node is.

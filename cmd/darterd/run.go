@@ -23,6 +23,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/health"
+	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/metrics"
 	"github.com/darter-p2p/darter/internal/notify"
 	"github.com/darter-p2p/darter/internal/pki"
@@ -48,6 +49,7 @@ import (
 type daemon struct {
 	cfg      *Config
 	id       *pki.Identity
+	revoked  *join.Revoked
 	self     p2p.Host
 	started  time.Time
 	metrics  *prometheus.Registry
@@ -75,7 +77,7 @@ type daemon struct {
 // run wires darterd and runs it until ctx ends.
 func run(ctx context.Context, cfg *Config) error {
 	d := &daemon{cfg: cfg, started: time.Now(), health: &health.Health{}, metrics: metrics.New("darterd", version.Number())}
-	if err := d.identify(); err != nil {
+	if err := d.identify(ctx); err != nil {
 		return err
 	}
 	if err := d.wire(ctx); err != nil {
@@ -85,11 +87,16 @@ func run(ctx context.Context, cfg *Config) error {
 	return d.serve(ctx)
 }
 
-// identify takes the node's name and role from its certificate.
-func (d *daemon) identify() (err error) {
-	if d.id, err = pki.Load(d.cfg.TLS.files()); err != nil {
-		return fmt.Errorf("%w; make one with: darter ca init && darter ca issue", err)
+// identify takes the node's name and role from its certificate, which it gets first where
+// it is to join.
+func (d *daemon) identify(ctx context.Context) (err error) {
+	if err := join.Enroll(ctx, d.joins()); err != nil {
+		return err
 	}
+	if d.id, err = pki.Load(d.cfg.TLS.files()); err != nil {
+		return fmt.Errorf("%w; make one with: darter ca init && darter ca issue, or set [join]", err)
+	}
+	d.revoked = join.Restore(ctx, d.id, d.cfg.Manager.State+".revoked")
 	name := d.id.Name()
 	if d.cfg.Seed.Enable && name.Role != pki.Seed {
 		return fmt.Errorf("seed.enable: the certificate %s has the role %s, want seed: %w", d.cfg.TLS.Cert, name.Role, errdefs.ErrInvalidArgument)
@@ -275,6 +282,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Add("exchange", d.exchange.Run)
 	g.Add("node", d.node.Run)
 	g.Add("scheduler", d.tracker.Run)
+	g.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, d.joins(), d.id) })
 	d.addManager(g)
 	control, err := serve.Unix(d.cfg.Control.Socket, 0o600)
 	if err != nil {

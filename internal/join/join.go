@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -27,8 +26,7 @@ import (
 
 // Config says how this host becomes a member.
 type Config struct {
-	Address   string `toml:"address" doc:"host:port of the manager's gRPC. Empty = manager.address."`
-	Token     string `toml:"token" doc:"Join token (darter join-token create). With one, the files of [tls] are made at the first start and renewed; without, they are those of darter ca."`
+	Token     string `toml:"token" doc:"Join token (darter join-token create). With one, the host joins at manager.address when it first starts: the files of [tls] are made, and renewed. Without, they are those of darter ca."`
 	TokenFile string `toml:"token_file" doc:"File that holds the join token, instead of token."`
 	Name      string `toml:"name" doc:"This host's name in the cluster. Empty = its host name."`
 }
@@ -36,15 +34,13 @@ type Config struct {
 // Enabled reports whether the host joins by token.
 func (c Config) Enabled() bool { return c.Token != "" || c.TokenFile != "" }
 
-// Validate returns the first value that cannot work.
-func (c Config) Validate() error {
+// Validate returns the first value that cannot work, with the manager's address.
+func (c Config) Validate(manager string) error {
+	if c.Enabled() && manager == "" {
+		return errors.New("token: manager.address is empty, want the manager to join at")
+	}
 	if c.Token != "" && c.TokenFile != "" {
 		return errors.New("token and token_file: one of them is enough")
-	}
-	if c.Address != "" {
-		if _, _, err := net.SplitHostPort(c.Address); err != nil {
-			return fmt.Errorf("address: %w", err)
-		}
 	}
 	if c.Token != "" {
 		if _, err := pinOf(c.Token); err != nil {
@@ -57,8 +53,9 @@ func (c Config) Validate() error {
 // Host is a host that joins.
 type Host struct {
 	Config
-	Role  pki.Role // that it has use for; the token must be of the same
-	Files pki.Files
+	Address string   // host:port of the manager's gRPC
+	Role    pki.Role // that it has use for; the token must be of the same
+	Files   pki.Files
 }
 
 // Bounds of the pause before the next try.

@@ -105,7 +105,8 @@ func (o *office) host(name, token string) join.Host {
 	o.t.Helper()
 	dir := o.t.TempDir()
 	h := join.Host{
-		Config: join.Config{Address: o.addr, TokenFile: filepath.Join(dir, "token"), Name: name}, Role: pki.Node,
+		Address: o.addr,
+		Config:  join.Config{TokenFile: filepath.Join(dir, "token"), Name: name}, Role: pki.Node,
 		Files: pki.Files{CA: filepath.Join(dir, "tls", "ca.crt"), Cert: filepath.Join(dir, "tls", "node.crt"), Key: filepath.Join(dir, "tls", "node.key")},
 	}
 	if err := os.WriteFile(h.TokenFile, []byte(token+"\n"), 0o600); err != nil {
