@@ -19,8 +19,9 @@ func command(out, errOut io.Writer, args []string) *cobra.Command {
 		Short: "Ask a darter node what it does, prepare it, download files, convert images, and make certificates",
 		Long: `darter asks the darterd of this host what it is doing and where bytes came from,
 puts it into containerd's configuration, says what is wrong with the node, downloads
-files, makes Nydus images for lazy starts, and the certificates of a cluster. It asks
-the manager to bring images and files to nodes ahead (preheat), and shows its jobs.
+files, makes Nydus images for lazy starts, and the certificates of a cluster. It signs in
+at a manager (login), asks it to bring images and files to nodes ahead (preheat), and shows
+its jobs, clusters, nodes and their settings.
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 darterd is not running or does
 not answer; 4 there is no such task, image or file. get and convert have more.`,
@@ -40,7 +41,8 @@ not answer; 4 there is no such task, image or file. get and convert have more.`,
 		return fmt.Errorf("%w (see %s --help): %w", err, c.CommandPath(), errdefs.ErrInvalidArgument)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand(), convertCommand(), initCommand(), doctorCommand(), preheatCommand(), jobCommand())
+	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand(), convertCommand(), initCommand(), doctorCommand(), preheatCommand(), jobCommand(),
+		loginCommand(), logoutCommand(), clusterCommand(), nodeCommand(), configCommand())
 	return root
 }
 

@@ -60,6 +60,7 @@ func (o *office) run(t *testing.T, stdin string, args ...string) (out string, co
 	s := httptest.NewServer(o)
 	defer s.Close()
 	t.Setenv(managerVariable, s.URL)
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir()) // no sign-in of whoever runs the test
 	var b bytes.Buffer
 	c := command(&b, io.Discard, args)
 	c.SetIn(strings.NewReader(stdin))
