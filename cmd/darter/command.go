@@ -42,7 +42,7 @@ not answer; 4 there is no such task, image or file. get and convert have more.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(caCommand(), statusCommand(), tasksCommand(), explainCommand(), getCommand(), convertCommand(), initCommand(), doctorCommand(), preheatCommand(), jobCommand(),
-		loginCommand(), logoutCommand(), clusterCommand(), nodeCommand(), configCommand())
+		loginCommand(), logoutCommand(), clusterCommand(), nodeCommand(), configCommand(), joinTokenCommand(), certificateCommand())
 	return root
 }
 

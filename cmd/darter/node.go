@@ -23,14 +23,14 @@ func nodeCommand() *cobra.Command {
 	m := &managerClient{}
 	c := &cobra.Command{
 		Use:   "node",
-		Short: "Show the manager's nodes, seeds and schedulers",
+		Short: "Show the manager's nodes, seeds and schedulers, and put them out",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return fmt.Errorf("which command of node? (see darter node --help): %w", errdefs.ErrInvalidArgument)
 		},
 	}
 	m.flags(c)
-	c.AddCommand(nodeListCommand(m), nodeShowCommand(m))
+	c.AddCommand(nodeListCommand(m), nodeShowCommand(m), revokeCommand(m))
 	return c
 }
 
