@@ -10,7 +10,10 @@ import (
 	"github.com/darter-p2p/darter/manager/database/databasetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	cutWhereAsked()
+	goleak.VerifyTestMain(m)
+}
 
 // suite is what holds on every database.
 var suite = map[string]func(*testing.T, open){
@@ -32,6 +35,7 @@ var suite = map[string]func(*testing.T, open){
 	"job rate":          testJobRate,
 	"migrations":        testMigrations,
 	"providers":         testProviders,
+	"subjects":          testSubjects,
 	"join tokens":       testJoinTokens,
 	"certificates":      testCertificates,
 	"join races":        testJoinRaces,
@@ -56,6 +60,8 @@ func TestMariaDB(t *testing.T) {
 }
 
 func runSuite(t *testing.T, fresh func(*testing.T) database.Config) {
+	t.Run("newer schema", func(t *testing.T) { testNewer(t, fresh(t)) })
+	t.Run("migration cut", func(t *testing.T) { testCut(t, fresh) })
 	for name, test := range suite {
 		t.Run(name, func(t *testing.T) {
 			c := fresh(t)

@@ -70,8 +70,8 @@ func statements(text string, kind Kind) []string {
 }
 
 // migrate applies what the database has not had, under a lock that keeps other
-// managers from doing the same.
-func (s *Store) migrate(ctx context.Context) error {
+// managers from doing the same. step is called before each statement.
+func (s *Store) migrate(ctx context.Context, step func()) error {
 	all, err := migrations(s.kind)
 	if err != nil {
 		return err
@@ -81,23 +81,23 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var have int64
-		if err := tx.Raw(`SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&have).Error; err != nil {
+		var newest []struct {
+			Version int64
+			Name    string
+		}
+		if err := tx.Raw(`SELECT version, name FROM schema_migrations ORDER BY version DESC LIMIT 1`).Scan(&newest).Error; err != nil {
 			return err
 		}
+		have := int64(0)
+		if len(newest) > 0 {
+			have = newest[0].Version
+		}
 		if have > int64(len(all)) {
-			return fmt.Errorf("the database has version %d, this program knows %d: use a newer darter-manager: %w",
-				have, len(all), errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("the database has the migration %s, the newest that this program knows is %s: use a newer darter-manager: %w",
+				newest[0].Name, all[len(all)-1].name, errdefs.ErrFailedPrecondition)
 		}
 		for _, m := range all[have:] {
-			for _, statement := range m.statements {
-				if err := tx.Exec(statement).Error; err != nil && !repeated(err) {
-					return fmt.Errorf("%s: %w", m.name, err)
-				}
-			}
-			err := tx.Exec(`INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)`,
-				m.version, m.name, time.Now().UnixMilli()).Error
-			if err != nil {
+			if err := m.apply(tx, step); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
 			}
 		}
@@ -105,11 +105,29 @@ func (s *Store) migrate(ctx context.Context) error {
 	})
 }
 
-// repeated reports the fault of an index that a migration cut short on MySQL made
-// before: there, DDL is not undone with its transaction.
+// apply does a migration and records it.
+func (m migration) apply(tx *gorm.DB, step func()) error {
+	for _, statement := range m.statements {
+		step()
+		if err := tx.Exec(statement).Error; err != nil && !repeated(err) {
+			return err
+		}
+	}
+	step()
+	return tx.Exec(`INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)`, m.version, m.name, time.Now().UnixMilli()).Error
+}
+
+// Codes of an index and a column that are there.
+const (
+	mysqlSameIndex  = 1061
+	mysqlSameColumn = 1060
+)
+
+// repeated reports the fault of what a migration cut short on MySQL made before: there,
+// DDL is not undone with its transaction.
 func repeated(err error) bool {
 	var fault *mysqldriver.MySQLError
-	return errors.As(err, &fault) && fault.Number == 1061
+	return errors.As(err, &fault) && (fault.Number == mysqlSameIndex || fault.Number == mysqlSameColumn)
 }
 
 // migrationLock is the key of the lock, any number that nobody else uses.
@@ -136,7 +154,7 @@ func (s *Store) locked(ctx context.Context, f func(*gorm.DB) error) error {
 				return fmt.Errorf("another manager has held the lock for a minute: %w", errdefs.ErrUnavailable)
 			}
 			defer tx.Exec(`DO RELEASE_LOCK(?)`, strconv.Itoa(migrationLock))
-			return f(tx)
+			return f(tx.Session(&gorm.Session{})) // else a fault of one statement would be that of the next
 		})
 	}
 	return db.Transaction(f)

@@ -27,7 +27,10 @@ type Store struct {
 
 // Open connects and brings the schema up to date. A database whose schema is newer
 // than this program is ErrFailedPrecondition.
-func Open(ctx context.Context, c Config) (*Store, error) {
+func Open(ctx context.Context, c Config) (*Store, error) { return open(ctx, c, func() {}) }
+
+// open is Open; step is called before each statement that changes the schema.
+func open(ctx context.Context, c Config, step func()) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -52,7 +55,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	pool.SetMaxOpenConns(c.Connections)
 	pool.SetMaxIdleConns(c.Connections)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrate(ctx, step); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", errors.Join(classify(err), pool.Close()))
 	}
 	return s, nil
