@@ -74,7 +74,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) || errors.As(err, new(*block.Error)) {
+	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) || errors.As(err, new(*block.Error)) || contradicts(err) {
 		return 0, err
 	}
 	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()
@@ -84,6 +84,13 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	}
 	b.rest = rest
 	return rest.Read(p)
+}
+
+// contradicts reports whether the origin's answers do not fit each other or themselves:
+// this reader would get no better one.
+func contradicts(err error) bool {
+	var said p2p.OriginError
+	return errors.As(err, &said) && said.Status >= 200 && said.Status < 300
 }
 
 // WriteTo implements io.WriterTo: what the store holds goes to w as a file.

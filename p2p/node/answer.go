@@ -15,10 +15,11 @@ import (
 // second connection, beside the first: the one that answers first is read.
 const hedgeAfter = 3 * time.Second
 
-// stallFirst is how long an answer may pause the first time; each further pause of the
+// stallFirst is how long an answer may pause the first time, which is before readers
+// starve (guard.go), so that they need not ask for what this mends; each further pause of the
 // same reading may last twice as long, up to Config.OriginStall, so that an origin that
 // always pauses is read, too.
-const stallFirst = 2 * time.Second
+const stallFirst = 1500 * time.Millisecond
 
 // answer is the bytes of an origin on their way, from off to end. Where they crawl, it
 // goes on on another connection; where they stop, it ends in a p2p.OriginError.

@@ -216,7 +216,7 @@ func (n *Node) began(a download.Ask, r exchange.Reply) (*task, store.Task, error
 		return nil, nil, errors.New("piece came another way meanwhile")
 	}
 	n.core.Began(time.Now(), a.ID, r.Piece)
-	h, err := n.store.Open(t.id)
+	h, err := n.openLocked(t)
 	return t, h, err
 }
 
@@ -301,6 +301,11 @@ func (n *Node) arrived(t *task, from p2p.HostID, a download.Ask, p p2p.Piece, to
 		t.stats.Twice += bytes
 	}
 	n.core.Arrived(time.Now(), a.ID)
+	if t.stream != nil {
+		if n.core.Got(t.id, p); p < t.stream.dropped {
+			n.dropPieceLocked(t, p) // it came late
+		}
+	}
 	n.pollLocked()
 }
 

@@ -13,7 +13,7 @@ import (
 const (
 	crawlFloor  = 64 << 10
 	crawlShare  = 1.0 / 32
-	crawlWindow = 2 * time.Second
+	crawlWindow = 1500 * time.Millisecond
 	// maxCrawls is how often one reading is tried on another connection for that.
 	maxCrawls = 4
 )

@@ -16,7 +16,7 @@ func TestCrawl(t *testing.T) {
 		reads    int
 		want     int // judgements that it crawls
 	}{
-		"1 KiB/s":                            {bytes: 102, waited: tenth, reads: 290, want: 3},   // after 2, 6 and 14 s
+		"1 KiB/s":                            {bytes: 102, waited: tenth, reads: 200, want: 3},   // after 1.5, 4.5 and 10.5 s
 		"1 KiB/s for long":                   {bytes: 102, waited: tenth, reads: 10000, want: 4}, // then it is left alone
 		"1 MiB/s":                            {bytes: 1 << 20 / 10, waited: tenth, reads: 300},   //
 		"1 MiB/s where 100 are usual":        {baseline: 100 << 20, bytes: 1 << 20 / 10, waited: tenth, reads: 25, want: 1},

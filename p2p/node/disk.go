@@ -14,8 +14,8 @@ func diskFails(err error) bool {
 		errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EROFS)
 }
 
-// noDisk ends a task whose pieces cannot be stored here: its readers get the rest from
-// the origin, without the store, and its neighbours do without this host.
+// noDisk has a task whose pieces cannot be stored here pass through memory to those who
+// read it. Where nobody does it ends, and its neighbours do without this host.
 func (n *Node) noDisk(t *task, err error) {
 	if !diskFails(err) {
 		return
@@ -29,8 +29,14 @@ func (n *Node) noDiskLocked(t *task, err error) {
 	if n.tasks[t.id] != t || n.closed {
 		return
 	}
+	if t.stream != nil {
+		return // what had begun before
+	}
 	err = fmt.Errorf("task %s cannot be stored: %w", t.id, err)
 	n.events.TaskFailed(t.id, err)
+	if t.geometry.IsZero() && t.readers > 0 || n.streamLocked(t) {
+		return // another host will say the size, or has
+	}
 	n.failLocked(t, err)
 	n.tracker.Leave(t.id)
 }

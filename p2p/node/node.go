@@ -48,6 +48,7 @@ type Node struct {
 	cfg      Config
 	self     p2p.HostID
 	store    store.Store
+	passing  *store.Memory // pieces of tasks that cannot be stored
 	origins  Origins
 	security Security
 	verifier *trust.Verifier
@@ -90,7 +91,7 @@ func New(cfg Config, self p2p.HostID, st store.Store, origins Origins, sec Secur
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, self: self, store: st, origins: origins, security: sec,
+		cfg: cfg, self: self, store: st, passing: store.NewMemory(0), origins: origins, security: sec,
 		verifier: trust.NewVerifier(sec), events: ev.orNothing(),
 		core:  download.New(cfg.Download, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		slots: upload.NewSlots(cfg.Upload),

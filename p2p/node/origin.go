@@ -149,7 +149,7 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 			inOrder.Write(buf[:k]) //nolint:errcheck // a hash never fails
 		}
 		if err != nil && left > 0 {
-			return fmt.Errorf("origin %s ended %d bytes before the end of piece %d: %w", p.origin, left, piece, err)
+			return &endedEarly{p.origin, piece, left, err}
 		}
 	}
 	d, err := w.Commit(want)
@@ -162,6 +162,32 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 	commit()
 	p.batch.add(piece, d)
 	return nil
+}
+
+// endedEarly is an answer that ended in the middle of a piece.
+type endedEarly struct {
+	origin p2p.Origin
+	piece  p2p.Piece
+	left   int64 // bytes to its end
+	err    error
+}
+
+func (e *endedEarly) Error() string {
+	return fmt.Sprintf("origin %s ended %d bytes before the end of piece %d: %v", e.origin, e.left, e.piece, e.err)
+}
+
+func (e *endedEarly) Unwrap() error { return e.err }
+
+// again reports whether an answer ended where the last one did, in the last piece: then
+// the content is shorter than its origin says, and asking once more is of no use.
+func (p *puller) again(err error) bool {
+	var early *endedEarly
+	if !errors.As(err, &early) || int(early.piece)+1 != p.t.geometry.Pieces() {
+		return false
+	}
+	was := p.early
+	p.early = early
+	return was != nil && was.piece == early.piece && was.left == early.left
 }
 
 // The digests of this many pieces, or of this much time, are signed at once.

@@ -94,7 +94,7 @@ func (s slowness) recent(now time.Time) bool { return !s.seen.IsZero() && now.Su
 func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 	now := time.Now()
 	waits := t.puller != nil && t.puller.waits
-	if !t.pace.due(now) || t.puller != nil && !waits || t.relief != nil || t.err != nil || class == p2p.Background ||
+	if !t.pace.due(now) || t.puller != nil && !waits || t.relief != nil || t.stream != nil || t.err != nil || class == p2p.Background ||
 		t.pace.beside >= maxBeside || n.cfg.Limits.Receiving(t.id, class).Limited() { // it may be that which is slow
 		return
 	}

@@ -23,10 +23,11 @@ type puller struct {
 	cancel context.CancelFunc
 	sum    sum // of the content, as far as it was read in order
 	batch  batch
-	stalls int        // of the origin so far
-	part   *part      // the only pieces to read; nil = all that the swarm lacks
-	share  p2p.Stripe // of the content, which others read too; guarded by Node.mu
-	held   int        // pieces when the last one came that this puller waits for
+	stalls int         // of the origin so far
+	early  *endedEarly // the last answer that ended in the last piece
+	part   *part       // the only pieces to read; nil = all that the swarm lacks
+	share  p2p.Stripe  // of the content, which others read too; guarded by Node.mu
+	held   int         // pieces when the last one came that this puller waits for
 	heldAt time.Time
 	first  int64 // bytes to ask for while the size is not known; -1 = all
 	waits  bool  // for neighbours that hold what is missing; guarded by Node.mu
@@ -56,6 +57,9 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 		t = n.newTaskLocked(id, origin)
 	case t.complete:
 		n.tracker.PullDone(id)
+		return
+	case t.stream != nil:
+		n.tracker.PullFailed(id, p2p.OriginError{Message: "its disk is full", Puller: n.self})
 		return
 	case t.puller != nil:
 		t.puller.reshareLocked(share)
@@ -165,6 +169,9 @@ func (p *puller) read() error {
 		}
 		if errors.Is(err, errMet) {
 			return err
+		}
+		if p.again(err) {
+			return fmt.Errorf("%w: %w", p2p.OriginError{Status: 200, Message: fmt.Sprintf("%s says that it is longer than it is", p.origin), Puller: p.n.self}, err)
 		}
 		if refusal := err; p.ctx.Err() == nil {
 			if err = p.unlock(refusal); err == nil {

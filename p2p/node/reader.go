@@ -30,21 +30,22 @@ type Want struct {
 // Reader reads a range of a task in order while it arrives. It is not safe for
 // concurrent use; Close may be called at any time.
 type Reader struct {
-	n      *Node
-	t      *task
-	h      store.Task
-	id     download.ReaderID
-	ctx    context.Context
-	cancel context.CancelFunc
-	class  p2p.Class
-	size   int64
-	start  int64
-	off    int64 // of the next byte
-	end    int64
-	sure   int64 // bytes before this are verified and stored
-	held   bool  // the range was all there at Open
-	own    *os.File
-	lent   uint64 // the number of the credential
+	n       *Node
+	t       *task
+	h       store.Task
+	id      download.ReaderID
+	ctx     context.Context
+	cancel  context.CancelFunc
+	class   p2p.Class
+	size    int64
+	start   int64
+	off     int64 // of the next byte
+	end     int64
+	sure    int64 // bytes before this are verified and stored
+	held    bool  // the range was all there at Open
+	passing bool  // h is of a task that is streamed
+	own     *os.File
+	lent    uint64 // the number of the credential
 }
 
 // Open returns a reader of a range of a content; readers of one content share one
@@ -141,7 +142,10 @@ func (n *Node) readerLocked(ctx context.Context, t *task, w Want) (*Reader, erro
 	if length < 0 || length > size-off {
 		length = size - off
 	}
-	h, err := n.store.Open(t.id)
+	if first, _ := t.geometry.PieceRange(off, length); t.stream != nil && first < t.stream.dropped {
+		return nil, fmt.Errorf("piece %d has passed, and could not be stored: %w", first, errdefs.ErrUnavailable)
+	}
+	h, err := n.openLocked(t)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +154,10 @@ func (n *Node) readerLocked(ctx context.Context, t *task, w Want) (*Reader, erro
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	first, end := t.geometry.PieceRange(off, length)
 	r.held = t.hasRange(first, end)
+	if r.passing = t.stream != nil; r.passing {
+		n.core.Read(t.id, r.id, first, end, w.Class)
+		return r, n.followLocked(r)
+	}
 	if !r.held {
 		n.core.Want(t.id, first, end)
 		if length == size {
@@ -191,6 +199,9 @@ func (r *Reader) Await(ctx context.Context) error {
 	for r.off >= r.sure && r.off < r.end {
 		n.mu.Lock()
 		changed, err := t.changed, t.err
+		if t.stream != nil && err == nil {
+			err = n.followLocked(r)
+		}
 		if r.advanceLocked(); r.off >= r.sure {
 			n.compareLocked(t, r.class, t.geometry.PieceAt(r.off))
 		}
@@ -266,6 +277,9 @@ func (r *Reader) Close() error {
 	r.cancel()
 	r.n.core.ReaderGone(r.t.id, r.id)
 	r.n.closeLocked(r.t, r.lent)
+	if r.t.stream != nil {
+		r.n.leaveStreamLocked(r.t, r.id)
+	}
 	h := r.h
 	r.h = nil
 	h.Release()

@@ -104,7 +104,7 @@ func (n *Node) tellLocked(t *task, nb *neighbour) {
 	for _, b := range t.batches {
 		h.link.Send(exchange.Digests{Batch: b})
 	}
-	h.link.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
+	h.link.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.shown()})
 }
 
 func (n *Node) receiveHaveLocked(from p2p.HostID, m exchange.Have) {

@@ -33,7 +33,7 @@ func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end
 	if n.closed {
 		return
 	}
-	if t == nil || t.puller != nil || t.relief != nil || t.readers == 0 || t.haveAll() {
+	if t == nil || t.stream != nil || t.puller != nil || t.relief != nil || t.readers == 0 || t.haveAll() {
 		n.tracker.Relieved(id, 0, false)
 		return
 	}

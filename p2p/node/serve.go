@@ -13,7 +13,7 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	t := n.tasks[r.Task]
-	if t == nil || n.closed || t.handle == nil {
+	if t == nil || n.closed || t.handle == nil || t.stream != nil {
 		return exchange.Answer{Status: exchange.StatusRefused}
 	}
 	if r.First == exchange.AnyPiece {

@@ -16,7 +16,7 @@ func (n *Node) sweep() {
 		held[i.ID.String()] = true
 	}
 	for _, t := range n.tasks {
-		if t.handle != nil && !held[t.id.String()] {
+		if t.handle != nil && t.stream == nil && !held[t.id.String()] {
 			n.evictedLocked(t)
 			continue
 		}

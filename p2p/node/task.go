@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/download"
 	"github.com/darter-p2p/darter/p2p/exchange"
 	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/p2p/trust"
@@ -21,6 +22,7 @@ type task struct {
 	id        p2p.TaskID
 	origin    p2p.Origin
 	geometry  p2p.Geometry // zero until known
+	stream    *stream      // nil = pieces are stored
 	handle    store.Task   // nil until the geometry is known, and when idle
 	have      *p2p.PieceSet
 	known     *p2p.PieceSet // pieces whose digest is known
@@ -109,6 +111,12 @@ func (n *Node) setSizeLocked(t *task, size int64) error {
 		return fmt.Errorf("task %s: size %d: %w", t.id, size, p2p.ErrBadGeometry)
 	}
 	h, err := n.store.Create(t.id, p2p.GeometryFor(size))
+	if err != nil && diskFails(err) && t.readers > 0 && t.puller == nil && t.relief == nil {
+		n.events.TaskFailed(t.id, fmt.Errorf("not stored here: %w", err))
+		if h, err = n.passing.Create(t.id, p2p.GeometryFor(size)); err == nil {
+			t.stream = &stream{at: map[download.ReaderID]p2p.Piece{}}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("task %s: %w", t.id, err)
 	}
@@ -142,7 +150,7 @@ func (n *Node) adoptLocked(t *task, h store.Task) error {
 	}
 	n.keepReadingsLocked(t, heard...)
 	t.complete = h.Completed()
-	if t.joined && t.wantAll {
+	if t.joined && t.wantAll && t.stream == nil {
 		n.core.Want(t.id, 0, p2p.Piece(pieces))
 	}
 	for _, nb := range t.neighbours {
@@ -203,6 +211,9 @@ func (n *Node) dropLocked(t *task) {
 	if t.handle != nil {
 		t.handle.Release()
 	}
+	if t.stream != nil {
+		_ = n.passing.Delete(t.id) // memory does not fail
+	}
 }
 
 // holdLocked marks a piece as verified and stored.
@@ -211,6 +222,10 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 		return false
 	}
 	t.came = time.Now()
+	if t.stream != nil {
+		n.wakeLocked(t)
+		return true
+	}
 	t.pending = append(t.pending, p)
 	n.untold[t] = struct{}{}
 	n.flushSoonLocked()
@@ -222,7 +237,7 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 // finishedLocked is called when every piece is held, and again when the map became
 // final: with both, the task is complete.
 func (n *Node) finishedLocked(t *task) {
-	if !t.have.Full() {
+	if !t.have.Full() || t.stream != nil {
 		return
 	}
 	if t.stats.Held.IsZero() {

@@ -97,6 +97,17 @@ func (m *Memory) makeRoom(size int64) error {
 	return nil
 }
 
+// Drop forgets the bytes of a piece: it is not verified any more. Dropping what is not
+// held is no error.
+func (m *Memory) Drop(id p2p.TaskID, p p2p.Piece) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t := m.tasks[id]; t != nil && int(p) < t.have.Len() && t.have.Remove(p) {
+		t.bytes -= int64(len(t.pieces[p]))
+		t.pieces[p] = nil
+	}
+}
+
 func (m *Memory) remove(t *memoryTask) {
 	t.gone = true
 	delete(m.tasks, t.id)

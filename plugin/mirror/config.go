@@ -23,7 +23,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		DefaultRegistry:  "docker.io",
-		FirstByteTimeout: config.Duration(10 * time.Second),
+		FirstByteTimeout: config.Duration(9 * time.Second), // a word within 10 s
 		StallTimeout:     config.Duration(30 * time.Second),
 		ResumeBlock:      config.Duration(time.Minute),
 		LazyTimeout:      config.Duration(4 * time.Second),
