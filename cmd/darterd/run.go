@@ -205,7 +205,7 @@ func (d *daemon) openDoors(ctx context.Context) error {
 	known := credential.First(warnCredentials, seen, own)
 	d.blobs = door.New(d.fetcher, known)
 	if d.cfg.Snapshot.Enable {
-		o := snapshot.Options{Fetcher: d.fetcher, Credentials: known, Metrics: d.metrics}
+		o := snapshot.Options{Fetcher: d.fetcher, Credentials: known, Resolver: d.fetcher, Metrics: d.metrics}
 		if d.cfg.Rafs.Socket != "" {
 			d.rafs = client.New(d.cfg.Rafs.Socket)
 			o.Mounter = d.rafs

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/darter-p2p/darter/internal/config"
@@ -17,6 +18,7 @@ type Config struct {
 	Root           string          `toml:"root" doc:"Directory of the snapshots. Images and containers that use them need it: drain the node before it changes."`
 	PrepareTimeout config.Duration `toml:"prepare_timeout" doc:"Longest wait of containerd for one layer; then containerd fetches it itself. containerd's garbage collection may wait as long, and container starts behind it."`
 	Parallel       int             `toml:"parallel" doc:"Layers fetched and unpacked ahead at a time, 1 to 64. 0 is one for each CPU, at least 2."`
+	PreferNydus    []string        `toml:"prefer_nydus" doc:"Repositories (registry/path, or what they begin with; * is all) whose images are mounted lazily where their index has a Nydus image made of them (darter convert --beside). Its maker is believed that both have the same files: name only those whose tags nobody else can push."`
 	KeepStaged     config.Duration `toml:"keep_staged" doc:"How long unpacked layers are kept for a pull that does not come back for them."`
 }
 
@@ -26,6 +28,7 @@ func Default() Config {
 		Socket:         "/run/darter/containerd.sock",
 		Root:           "/var/lib/darter/snapshots",
 		PrepareTimeout: config.Duration(time.Minute),
+		PreferNydus:    []string{},
 		KeepStaged:     config.Duration(2 * time.Minute),
 	}
 }
@@ -44,6 +47,11 @@ func (c Config) Validate() error {
 	}{{"prepare_timeout", c.PrepareTimeout}, {"keep_staged", c.KeepStaged}} {
 		if d.d <= 0 || d.d > config.Duration(time.Hour) {
 			errs = append(errs, fmt.Errorf("%s: %v, want more than 0 and at most 1h", d.key, d.d))
+		}
+	}
+	for _, p := range c.PreferNydus {
+		if p == "" || strings.Contains(p, "*") && p != "*" || strings.ContainsAny(p, "@ ") {
+			errs = append(errs, fmt.Errorf("prefer_nydus: %q, want registry/repository, the beginning of one, or *", p))
 		}
 	}
 	if c.Parallel < 0 || c.Parallel > 64 {

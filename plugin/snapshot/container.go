@@ -10,12 +10,20 @@ import (
 
 // View implements snapshots.Snapshotter.
 func (d *Door) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
-	return d.begin(ctx, key, func() ([]mount.Mount, error) { return d.Snapshotter.View(ctx, key, parent, opts...) })
+	return d.begin(ctx, nil, key, parent, func() ([]mount.Mount, error) { return d.Snapshotter.View(ctx, key, parent, opts...) })
 }
 
-// begin makes a snapshot that is not to be a layer. One whose image cannot be mounted is
-// not made.
-func (d *Door) begin(ctx context.Context, key string, create func() ([]mount.Mount, error)) ([]mount.Mount, error) {
+// begin makes a snapshot that others than the door write to or read: of a container, or
+// of a layer that containerd unpacks, for the image asked (nil = not known). One whose
+// image cannot be mounted, or below which files are missing, is not made.
+func (d *Door) begin(ctx context.Context, asked *imageName, key, parent string, create func() ([]mount.Mount, error)) ([]mount.Mount, error) {
+	layers, err := d.shelf.hollowBelow(ctx, parent)
+	if err == nil {
+		err = d.fill(ctx, asked, layers)
+	}
+	if err != nil {
+		return nil, err
+	}
 	mounts, err := create()
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
@@ -26,12 +27,14 @@ type Door struct {
 	stager   *stager
 	lazy     *lazy
 	metrics  *metrics
+	filling  sync.Mutex // of hollow layers
 }
 
 // Options are what a Door works with.
 type Options struct {
 	Fetcher     Opener
 	Credentials Credentials           // nil = none
+	Resolver    Resolver              // for Config.PreferNydus; nil = what is pulled by tag has no Nydus image
 	Unpacker    Unpacker              // nil = package layer
 	Mounter     Mounter               // of Nydus images; nil = they are refused
 	Metrics     prometheus.Registerer // nil = not counted
@@ -55,7 +58,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Door, error) {
 		return nil, fmt.Errorf("open snapshots in %s: %w", cfg.Root, err)
 	}
 	d.lazy = newLazy(o.Mounter, d.shelf)
-	d.stager = newStager(&library{opener: o.Fetcher, credentials: o.Credentials}, o.Unpacker, d.shelf, d.lazy, cfg)
+	d.stager = newStager(&library{opener: o.Fetcher, credentials: o.Credentials, resolver: o.Resolver}, o.Unpacker, d.shelf, d.lazy, cfg)
 	return d, nil
 }
 

@@ -34,34 +34,53 @@ type Credentials interface {
 type library struct {
 	opener      Opener
 	credentials Credentials // nil = none
+	resolver    Resolver    // nil = none
 }
 
 // open returns the bytes of a content of an image's repository. What anyone may read is
 // read without a credential, and so known to be public in the piece network; where that
 // is refused, with the node's, and so is the rest of the image.
 func (l *library) open(ctx context.Context, n *imageName, kind fetcher.Kind, d digest.Digest) (*fetcher.Body, error) {
-	c := fetcher.Content{Registry: n.registry, Repository: n.repository, Kind: kind, Digest: d, Header: http.Header{}}
+	return ask(ctx, l, n, kind, func(c fetcher.Content) (*fetcher.Body, error) {
+		c.Digest = d
+		return l.opener.Open(ctx, c, fetcher.All)
+	})
+}
+
+// resolve asks what a tag names now.
+func (l *library) resolve(ctx context.Context, n *imageName, tag string) (digest.Digest, error) {
+	d, err := ask(ctx, l, n, fetcher.Manifest, func(c fetcher.Content) (fetcher.Descriptor, error) { return l.resolver.Resolve(ctx, c, tag) })
+	return d.Digest, err
+}
+
+// manifestTypes are what is accepted for manifests.
+var manifestTypes = strings.Join([]string{
+	ocispec.MediaTypeImageManifest, images.MediaTypeDockerSchema2Manifest, ocispec.MediaTypeImageIndex, images.MediaTypeDockerSchema2ManifestList,
+}, ", ")
+
+// ask asks a question of an image's repository, as open says.
+func ask[T any](ctx context.Context, l *library, n *imageName, kind fetcher.Kind, question func(fetcher.Content) (T, error)) (answer T, err error) {
+	c := fetcher.Content{Registry: n.registry, Repository: n.repository, Kind: kind, Header: http.Header{}}
 	if kind == fetcher.Manifest {
-		c.Header.Set("Accept", strings.Join([]string{ocispec.MediaTypeImageManifest, images.MediaTypeDockerSchema2Manifest}, ", "))
+		c.Header.Set("Accept", manifestTypes)
 	}
 	var refusal error
 	if !n.private.Load() {
-		body, err := l.opener.Open(ctx, c, fetcher.All)
+		answer, err := question(c)
 		if err == nil || !isRefusal(err) || l.credentials == nil {
-			return body, err
+			return answer, err
 		}
 		refusal = err
 	}
 	value, err := l.credentials.Authorization(ctx, n.registry, n.repository)
 	if value == "" {
-		return nil, errors.Join(cmp.Or(refusal, fmt.Errorf("no credential: %w", errdefs.ErrUnauthenticated)), err)
+		return answer, errors.Join(cmp.Or(refusal, fmt.Errorf("no credential: %w", errdefs.ErrUnauthenticated)), err)
 	}
 	c.Header.Set("Authorization", value)
-	body, err := l.opener.Open(ctx, c, fetcher.All)
-	if err == nil {
+	if answer, err = question(c); err == nil {
 		n.private.Store(true)
 	}
-	return body, err
+	return answer, err
 }
 
 func isRefusal(err error) bool { return errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) }
@@ -103,7 +122,11 @@ func (l *library) image(ctx context.Context, n *imageName) (*image, error) {
 	if err != nil {
 		return nil, because(noManifest, err)
 	}
-	return &image{name: n, layers: layers}, nil
+	settings, err := settingsOf(said)
+	if err != nil {
+		return nil, because(noManifest, err)
+	}
+	return &image{name: n, layers: layers, settings: settings}, nil
 }
 
 // layer opens the compressed bytes of a layer. An empty one is not asked for: no

@@ -41,11 +41,11 @@ func TestUserNamespace(t *testing.T) {
 	if err := mount.UnmountAll(root, 0); err != nil {
 		t.Error(err)
 	}
-	dirs, _, err := d.shelf.below(t.Context(), names[1])
+	below, err := d.shelf.ground(t.Context(), names[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uid, gid := owner(t, filepath.Join(dirs[0], "b")); uid != 0 || gid != 0 {
+	if uid, gid := owner(t, filepath.Join(below.dirs[0], "b")); uid != 0 || gid != 0 {
 		t.Errorf("b is of %d:%d on the disk", uid, gid)
 	}
 }

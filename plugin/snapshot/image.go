@@ -30,8 +30,10 @@ var layerTypes = []string{
 
 // image is what a verified manifest and its verified config say.
 type image struct {
-	name   *imageName
-	layers []imageLayer // the lowest first
+	name     *imageName
+	layers   []imageLayer // the lowest first
+	settings string       // what the config says beside them
+	alt      *alternative // what stands for it; nil = nothing
 }
 
 // imageLayer is a layer of an image.

@@ -197,7 +197,7 @@ func (z *lazy) mount(ctx context.Context, b *base) error {
 	if z.mounter == nil {
 		return z.ready(ctx)
 	}
-	path, err := bootstrapPath(files(z.shelf.snapshot(b.id)))
+	path, err := b.note.bootstrapOf(z.shelf.snapshot(b.id))
 	if err != nil {
 		return err
 	}

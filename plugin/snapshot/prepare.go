@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -30,7 +31,7 @@ func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshot
 	}
 	r, err := parseRequest(key, info.Labels)
 	if errors.Is(err, errNotLayer) {
-		return d.begin(ctx, key, func() ([]mount.Mount, error) { return d.Snapshotter.Prepare(ctx, key, parent, opts...) })
+		return d.begin(ctx, nil, key, parent, func() ([]mount.Mount, error) { return d.Snapshotter.Prepare(ctx, key, parent, opts...) })
 	}
 	began := time.Now()
 	outcome := served
@@ -53,7 +54,11 @@ func (d *Door) Prepare(ctx context.Context, key, parent string, opts ...snapshot
 		// containerd would fetch it whole and find that it cannot unpack it.
 		return nil, fmt.Errorf("layer %s: %w", info.Labels[snapshotters.TargetLayerDigestLabel], err)
 	}
-	return d.Snapshotter.Prepare(ctx, key, parent, opts...)
+	var asked *imageName
+	if r != nil {
+		asked = r.image
+	}
+	return d.begin(ctx, asked, key, parent, func() ([]mount.Mount, error) { return d.Snapshotter.Prepare(ctx, key, parent, opts...) })
 }
 
 // serve makes the layer a committed snapshot above parent, unless there is one.
@@ -64,11 +69,11 @@ func (d *Door) serve(ctx context.Context, r *request, key, parent string, labels
 	if r.image == nil {
 		return "", because(noImage, errors.New("the client does not say which image it is"))
 	}
-	below, parentChain, err := d.shelf.below(ctx, parent)
+	below, err := d.shelf.ground(ctx, parent)
 	if err == nil && r.parent == "" {
-		r.parent = parentChain // containerd 1.6 does not say
-	} else if err == nil && r.parent != parentChain {
-		err = fmt.Errorf("parent %q is the layer %q, not %q: %w", parent, parentChain, r.parent, errdefs.ErrInvalidArgument)
+		r.parent = below.chain // containerd 1.6 does not say
+	} else if err == nil && r.parent != below.chain {
+		err = fmt.Errorf("parent %q is the layer %q, not %q: %w", parent, below.chain, r.parent, errdefs.ErrInvalidArgument)
 	}
 	if err != nil {
 		return "", because(badLabels, err)
@@ -106,15 +111,13 @@ var (
 )
 
 // place makes a layer that was taken a committed snapshot.
-func (d *Door) place(ctx context.Context, r *request, got *staged, key, parent string, below []string, labels map[string]string) (err error) {
+func (d *Door) place(ctx context.Context, r *request, got *staged, key, parent string, below ground, labels map[string]string) (err error) {
 	defer func() { d.stager.placed(r.chain, got, err == nil) }()
-	if len(got.implicit) > 0 {
-		if err := d.unpacker.Settle(ctx, files(got.dir), got.implicit, below); err != nil {
+	if !got.stood {
+		if err := d.fill(ctx, r.image, below.hollow); err != nil {
 			return because(notPlaced, err)
 		}
-	}
-	if len(below) > 0 {
-		if err := sameOwner(files(got.dir), below[0]); err != nil {
+		if err := d.settle(ctx, got, below); err != nil {
 			return because(notPlaced, fmt.Errorf("commit layer: %w", err))
 		}
 	}
@@ -122,6 +125,28 @@ func (d *Door) place(ctx context.Context, r *request, got *staged, key, parent s
 		return because(notPlaced, err)
 	}
 	d.metrics.served(got)
+	return nil
+}
+
+// settle gives a layer what it takes from those below.
+func (d *Door) settle(ctx context.Context, got *staged, below ground) error {
+	dirs := below.dirs
+	if b := below.base; b != nil && b.note.Beside { // its files are where it is mounted
+		defer d.lazy.release(ctx, b)
+		defer d.lazy.lock(b.id)()
+		if err := d.lazy.mount(ctx, b); err != nil {
+			return fmt.Errorf("mount the Nydus image %s: %w", b.note.Image, err)
+		}
+		dirs = append(slices.Clone(dirs[:len(dirs)-1]), d.lazy.mountpoint(b.id))
+	}
+	if len(got.implicit) > 0 {
+		if err := d.unpacker.Settle(ctx, files(got.dir), got.implicit, dirs); err != nil {
+			return err
+		}
+	}
+	if len(dirs) > 0 {
+		return sameOwner(files(got.dir), dirs[0])
+	}
 	return nil
 }
 

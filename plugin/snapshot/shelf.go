@@ -102,31 +102,6 @@ func isLayer(i snapshots.Info, chain digest.Digest, parent string) bool {
 	return i.Kind == snapshots.KindCommitted && i.Parent == parent && i.Labels[snapshots.LabelSnapshotRef] == chain.String()
 }
 
-// below returns the directories of files of a snapshot and of those below it, the
-// nearest first, and the chain ID of the layer that it is; neither for "".
-func (s *shelf) below(ctx context.Context, parent string) (dirs []string, chain digest.Digest, err error) {
-	if parent == "" {
-		return nil, "", nil
-	}
-	err = s.meta.WithTransaction(ctx, false, func(ctx context.Context) error {
-		for name := parent; name != ""; {
-			id, info, _, err := storage.GetInfo(ctx, name)
-			if err != nil {
-				return fmt.Errorf("parent %q: %w", name, err)
-			}
-			if name == parent {
-				if chain, err = chainOf(info); err != nil {
-					return fmt.Errorf("parent %q: %w", name, err)
-				}
-			}
-			dirs = append(dirs, files(s.snapshot(id)))
-			name = info.Parent
-		}
-		return nil
-	})
-	return dirs, chain, err
-}
-
 // chainOf returns the chain ID of the layer that a snapshot is. A client that sets no
 // label names the snapshot by it, as containerd does.
 func chainOf(i snapshots.Info) (digest.Digest, error) {

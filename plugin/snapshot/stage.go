@@ -38,17 +38,28 @@ type staged struct {
 	implicit   []string
 	usage      snapshots.Usage
 	compressed int64 // bytes
+	stood      bool  // a Nydus image stands for it: what is below does not matter
 }
 
 // stage fetches a layer, unpacks it into dir while it arrives, and verifies it. A Nydus
-// data blob stays where it is: its layer is empty.
+// data blob stays where it is: its layer is empty, and so is one for which a Nydus image
+// stands.
 func stage(ctx context.Context, lib *library, u Unpacker, m *image, l *imageLayer, dir string) (*staged, error) {
-	if l.role == data {
-		usage, err := fs.DiskUsage(ctx, files(dir))
+	if m.alt != nil {
+		if err := stageAlternative(m, l, dir); err != nil {
+			return nil, stagingFault(err)
+		}
+	}
+	if l.role == data || m.alt != nil {
+		counted := files(dir)
+		if m.alt != nil {
+			counted = dir
+		}
+		usage, err := fs.DiskUsage(ctx, counted)
 		if err != nil {
 			return nil, stagingFault(err)
 		}
-		return &staged{dir: dir, usage: snapshots.Usage(usage)}, nil
+		return &staged{dir: dir, usage: snapshots.Usage(usage), stood: m.alt != nil}, nil
 	}
 	got, err := unpack(ctx, lib, u, m.name, l, dir)
 	if err != nil || l.role != bootstrap {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type stager struct {
 	shelf    *shelf
 	lazy     *lazy
 	patience time.Duration // for an image's manifest and config
+	prefers  func(*imageName) bool
 
 	life context.Context // of all it runs
 	end  context.CancelCauseFunc
@@ -52,7 +54,7 @@ var errStopped = errors.New("darterd stops")
 
 func newStager(lib *library, u Unpacker, s *shelf, z *lazy, cfg Config) *stager {
 	g := &stager{
-		lib: lib, unpacker: u, shelf: s, lazy: z, patience: cfg.PrepareTimeout.Duration(),
+		lib: lib, unpacker: u, shelf: s, lazy: z, patience: cfg.PrepareTimeout.Duration(), prefers: cfg.prefers,
 		queue: ahead.New(cfg.parallel(), cfg.KeepStaged.Duration()), changed: make(chan struct{}),
 		pulls: map[ahead.Pull]*reading{}, jobs: map[digest.Digest]*job{},
 	}
@@ -169,6 +171,9 @@ func (g *stager) tell(event func(q *ahead.Queue)) {
 		delete(g.jobs, c)
 	}
 	for _, p := range e.Forget {
+		if r := g.pulls[p]; r != nil && r.image != nil && r.image.alt != nil {
+			g.remove(r.image.alt.dir)
+		}
 		delete(g.pulls, p)
 	}
 	for _, j := range e.Start {
@@ -236,15 +241,51 @@ func (g *stager) image(ctx context.Context, n *imageName) (*image, error) {
 func (g *stager) read(r *reading, p ahead.Pull, n *imageName) {
 	ctx, cancel := context.WithTimeout(g.life, g.patience)
 	defer cancel()
-	r.image, r.err = g.lib.image(ctx, n)
-	if r.err != nil {
-		g.mu.Lock()
-		if g.pulls[p] == r {
-			delete(g.pulls, p)
-		}
-		g.mu.Unlock()
+	m, err := g.lib.image(ctx, n)
+	if err == nil {
+		m.alt = g.alternative(ctx, m)
 	}
+	r.image, r.err = m, err
+	g.mu.Lock()
+	switch {
+	case g.pulls[p] != r: // the pull is forgotten
+		if m != nil && m.alt != nil {
+			g.remove(m.alt.dir)
+		}
+	case err != nil:
+		delete(g.pulls, p)
+	}
+	g.mu.Unlock()
 	close(r.done)
+}
+
+// alternative returns the Nydus image that is to stand for an ordinary one; nil where
+// there is none, or it cannot be used: then the image is served as any other.
+func (g *stager) alternative(ctx context.Context, m *image) *alternative {
+	if !g.prefers(m.name) || slices.ContainsFunc(m.layers, func(l imageLayer) bool { return l.role != ordinary || !l.supported() }) {
+		return nil
+	}
+	entry := log.G(ctx).WithFields(log.Fields{"image": m.name.ref, "manifest": m.name.manifest})
+	ctx, cancel := context.WithTimeout(ctx, g.patience/2)
+	defer cancel()
+	err := g.lazy.ready(ctx)
+	if err == nil {
+		var dir string
+		if dir, err = g.shelf.newDir(m.name.manifest); err == nil {
+			var a *alternative
+			if a, err = g.lib.alternative(ctx, g.unpacker, m, dir); err == nil {
+				entry.Info("the Nydus image beside it is used")
+				return a
+			}
+			g.removeNow(dir)
+		}
+	}
+	if errors.Is(err, errNoAlternative) {
+		entry.Debug("it has no Nydus image beside it")
+	} else {
+		entry.WithError(err).Warn("the Nydus image beside it cannot be used: the ordinary one is")
+	}
+	return nil
 }
 
 // expire drops what nobody came back for, now and then.

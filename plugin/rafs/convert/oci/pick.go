@@ -17,6 +17,7 @@ const (
 	labelBootstrap    = "containerd.io/snapshot/nydus-bootstrap"
 	labelVersion      = "containerd.io/snapshot/nydus-fs-version"
 	labelUncompressed = "containerd.io/uncompressed"
+	labelSource       = "containerd.io/snapshot/nydus-source-digest"
 )
 
 // maxIndexDepth bounds indexes in indexes.

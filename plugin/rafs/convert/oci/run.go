@@ -245,6 +245,11 @@ func beside(source found, ordinary, nydus v1.Image, platform v1.Platform) (found
 	if err != nil {
 		return found{}, err
 	}
+	of, err := ordinary.Digest()
+	if err != nil {
+		return found{}, err
+	}
+	desc.Annotations = map[string]string{labelSource: of.String()} // nodes that prefer it look for that
 	features := platform
 	features.OSFeatures = append(append([]string{}, platform.OSFeatures...), osFeature)
 	desc.Platform = &features

@@ -301,6 +301,9 @@ func TestBeside(t *testing.T) {
 		t.Fatalf("%d entries: %+v", len(after), after)
 	}
 	for i, d := range before {
+		if of := after[2+i].Annotations[labelSource]; of != d.Digest.String() {
+			t.Errorf("Nydus entry %d was made of %q, want %s", i, of, d.Digest)
+		}
 		if after[i].Digest != d.Digest || isNydusEntry(after[i]) {
 			t.Errorf("entry %d was %s, is %+v", i, d.Digest, after[i])
 		}
