@@ -31,6 +31,7 @@ type Config struct {
 	Database database.Config `toml:"database" doc:"Where the rows are."`
 	Access   access.Config   `toml:"access" doc:"How users are known."`
 	Control  control.Config  `toml:"control" doc:"How members are known to be up."`
+	Jobs     Jobs            `toml:"jobs" doc:"How jobs are done."`
 	Harbor   harbor.Config   `toml:"harbor" doc:"Preheats that Harbor asks for, at /preheats and /oapi/v1/jobs."`
 	Keep     Keep            `toml:"keep" doc:"How long rows are kept."`
 }
@@ -67,6 +68,7 @@ func Default() Config {
 		Database: database.Default(),
 		Access:   access.Default(),
 		Control:  control.Default(),
+		Jobs:     defaultJobs(),
 		Keep:     Keep{Audits: config.Duration(90 * 24 * time.Hour), Jobs: config.Duration(7 * 24 * time.Hour)},
 	}
 }
@@ -105,6 +107,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Control.Validate(); err != nil {
 		return fmt.Errorf("control.%w", err)
+	}
+	if err := c.Jobs.worker().Validate(); err != nil {
+		return fmt.Errorf("jobs.%w", err)
 	}
 	return nil
 }
