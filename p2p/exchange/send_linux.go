@@ -13,9 +13,16 @@ import (
 // earlier, when the socket is full.
 const sendChunk = 1 << 30
 
+// maxUnsent is how many bytes the kernel takes of a piece before the connection lets them
+// go, about (TCP_NOTSENT_LOWAT, tcp(7)). Without it the kernel takes whole pieces: a slot
+// would be free before its piece left, and where all neighbours share the uplink at once,
+// those whose congestion windows are small get next to nothing.
+const maxUnsent = 128 << 10
+
 // newSender returns the sender for a connection: sendfile where it is plain TCP.
 func newSender(conn net.Conn, buffers *bufferPool, stall time.Duration) sender {
 	c := copier{conn: conn, buffers: buffers, stall: stall}
+	limitUnsent(underTLS(conn))
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			s := &fileSender{copier: c, sock: raw}
@@ -24,6 +31,17 @@ func newSender(conn net.Conn, buffers *bufferPool, stall time.Duration) sender {
 		}
 	}
 	return &c
+}
+
+// limitUnsent sets maxUnsent where there is a kernel that knows it.
+func limitUnsent(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { // without it pieces are sent, too
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
+			})
+		}
+	}
 }
 
 // fileSender sends the bytes of files without copying them through this process. It
