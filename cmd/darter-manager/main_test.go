@@ -123,6 +123,28 @@ func call(method, url, body string, cookies []*http.Cookie) (int, string, []*htt
 	return answer.StatusCode, string(text), answer.Cookies(), err
 }
 
+// reachesAll asks for every operation of the document as a stranger: each is somebody's.
+func reachesAll(t *testing.T, web string) {
+	t.Helper()
+	_, body, _, err := call("GET", web+"/api/v1/openapi.json", "", nil)
+	var doc struct{ Paths map[string]map[string]any }
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || len(doc.Paths) < 20 {
+		t.Fatalf("the document: %v %.200s", err, body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameter := regexp.MustCompile(`\{\w+\}`)
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			code, body, _, err := call(strings.ToUpper(method), web+parameter.ReplaceAllString(path, "1"), "", nil)
+			if err != nil || code == http.StatusNotFound || code == http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d %s %v", method, path, code, body, err)
+			}
+		}
+	}
+}
+
 // A manager starts with no other service; its first start prints root's password, with
 // which one signs in; a second start says nothing and knows what there was.
 func TestServesUntilItIsStopped(t *testing.T) {
@@ -179,6 +201,7 @@ func TestServesUntilItIsStopped(t *testing.T) {
 	if code, _, _, err := call("GET", "http://"+web+"/nothing", "", nil); err != nil || code != 404 {
 		t.Errorf("another path: %d, %v", code, err)
 	}
+	reachesAll(t, "http://"+web)
 	ca, err := pki.LoadCA(filepath.Join(dir, "ca"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/darter-p2p/darter/manager/ca"
 	"github.com/darter-p2p/darter/manager/control"
 	"github.com/darter-p2p/darter/manager/database"
+	"github.com/darter-p2p/darter/manager/problem"
 	"github.com/darter-p2p/darter/manager/rest"
 )
 
@@ -101,7 +102,7 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	parts.Add("members", func(ctx context.Context) error {
 		return members.Serve(ctx, l, authority.credentials(pki.Node, pki.Seed, pki.Scheduler, pki.Client), authority.register)
 	})
-	parts.Add("web", func(ctx context.Context) error { return serve.HTTP(ctx, web, bounded(mux), 0) })
+	parts.Add("web", func(ctx context.Context) error { return serve.HTTP(ctx, web, bounded(problem.Meant(mux)), 0) })
 	parts.Add("watchdog", func(ctx context.Context) error { return service.Watch(ctx, store.Ping) })
 
 	state.Ready()

@@ -33,3 +33,5 @@ func (nothing) Clusters(context.Context) ([]model.Cluster, error) {
 }
 
 func (nothing) Members(context.Context, int64) ([]model.Member, error) { return nil, nil }
+
+func (nothing) WriteAudit(context.Context, *model.Audit) error { return nil }

@@ -9,17 +9,14 @@ package harbor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 
+	"github.com/darter-p2p/darter/manager/access"
 	"github.com/darter-p2p/darter/manager/model"
 )
 
@@ -36,6 +33,8 @@ type Jobs interface {
 	Clusters(ctx context.Context) ([]model.Cluster, error)
 	// Members lists the nodes and seeds of a cluster.
 	Members(ctx context.Context, cluster int64) ([]model.Member, error)
+	// WriteAudit writes down who did what.
+	WriteAudit(ctx context.Context, a *model.Audit) error
 }
 
 // Access says who calls.
@@ -74,133 +73,24 @@ const maxBody = 1 << 20
 type Handler struct {
 	cfg Config
 	Options
-	mux *http.ServeMux
+	mux     *http.ServeMux
+	refused access.Strangers
 }
 
-// New returns a Handler of the paths that Routes lists.
+// New returns a Handler of the paths that Operations lists.
 func New(cfg Config, o Options) *Handler {
 	h := &Handler{cfg: cfg, Options: o, mux: http.NewServeMux()}
 	if h.Wake == nil {
 		h.Wake = func() {}
 	}
-	for pattern, serve := range h.routes() {
-		h.mux.HandleFunc(pattern, serve)
+	for _, r := range table {
+		h.mux.HandleFunc(r.Method+" "+r.Path, func(w http.ResponseWriter, q *http.Request) { h.answer(w, q, r) })
 	}
 	return h
 }
 
-func (h *Handler) routes() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{
-		"GET /_ping":             alive,
-		"GET /healthy":           alive,
-		"POST /preheats":         h.answer(h.postPreheat),
-		"GET /preheats/{id}":     h.answer(h.getPreheat),
-		"POST /oapi/v1/jobs":     h.answer(h.postJob),
-		"GET /oapi/v1/jobs":      h.answer(h.listJobs),
-		"GET /oapi/v1/jobs/{id}": h.answer(h.getJob),
-		"GET /oapi/v1/clusters":  h.answer(h.listClusters),
-	}
-}
-
-// Routes lists what a Handler serves, as patterns of http.ServeMux.
-func (h *Handler) Routes() []string {
-	var all []string
-	for pattern := range h.routes() {
-		all = append(all, pattern)
-	}
-	return all
-}
-
-// ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
-
-func alive(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "OK")
-}
-
-// answer writes what a handler returns, or its error with the status of its class.
-func (h *Handler) answer(serve func(*http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		body, err := serve(r)
-		status := http.StatusOK
-		if err != nil {
-			status = statusOf(err)
-			body = map[string]string{"message": err.Error()}
-			if status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", `Basic realm="darter"`)
-			}
-			if status >= http.StatusInternalServerError {
-				log.G(r.Context()).WithError(err).WithField("path", r.URL.Path).Error("a request of Harbor's failed")
-				body = map[string]string{"message": http.StatusText(status)}
-			}
-		}
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(body) // a client that left is its own affair
-	}
-}
-
-// refusal is an error with a status of its own.
-type refusal struct {
-	status int
-	error
-}
-
-func statusOf(err error) int {
-	var own refusal
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &own):
-		return own.status
-	case errors.As(err, &large):
-		return http.StatusRequestEntityTooLarge
-	case errdefs.IsUnauthorized(err):
-		return http.StatusUnauthorized
-	case errdefs.IsPermissionDenied(err):
-		return http.StatusForbidden
-	case errdefs.IsNotFound(err):
-		return http.StatusNotFound
-	case errdefs.IsInvalidArgument(err):
-		return http.StatusBadRequest
-	case errdefs.IsResourceExhausted(err):
-		return http.StatusTooManyRequests
-	case errdefs.IsFailedPrecondition(err):
-		return http.StatusConflict
-	case errdefs.IsUnavailable(err):
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
-// allow returns who calls.
-func (h *Handler) allow(r *http.Request, object, action string) (string, error) {
-	anonymous := r.Header.Get("Authorization") == "" && r.URL.Query().Get("access_token") == ""
-	if anonymous && h.cfg.AllowAnonymous {
-		return "harbor", nil
-	}
-	return h.Access.Allow(r, object, action)
-}
-
-// read reads a JSON body; what is not known in it is ignored.
-func read(r *http.Request, into any) error {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return refusal{http.StatusUnsupportedMediaType, fmt.Errorf("content type %.60q, want application/json", r.Header.Get("Content-Type"))}
-	}
-	d := json.NewDecoder(r.Body)
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("body: %w: %w", err, errdefs.ErrInvalidArgument)
-	}
-	if d.More() {
-		return fmt.Errorf("body: more than one value: %w", errdefs.ErrInvalidArgument)
-	}
-	return nil
-}
-
 // find returns the job that the path names.
-func (h *Handler) find(r *http.Request) (*model.Job, error) {
+func (h *Handler) find(r *call) (*model.Job, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id <= 0 {
 		return nil, fmt.Errorf("no job %.40q: %w", r.PathValue("id"), errdefs.ErrNotFound)

@@ -102,13 +102,19 @@ const image = `{"type":"image","url":"https://harbor.test/v2/library/nginx/manif
 	"headers":{"Authorization":"Bearer cHVsbA.robot.token"},"image":"library/nginx","tag":"1.27",
 	"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","scope":"%s","extra_attrs":%s}`
 
-// finish has a job end as a worker would.
-func (m *manager) finish(t *testing.T, state model.JobState, words string, items ...model.JobItem) {
+// claim has a job run as a worker would.
+func (m *manager) claim(t *testing.T) *model.Job {
 	t.Helper()
 	j, err := m.store.ClaimJob(t.Context(), "worker", time.Now(), time.Minute)
 	if err != nil || j == nil {
 		t.Fatal(j, err)
 	}
+	return j
+}
+
+// finish has a job that runs end.
+func (m *manager) finish(t *testing.T, j *model.Job, state model.JobState, words string, items ...model.JobItem) {
+	t.Helper()
 	if err := m.store.PutItems(t.Context(), j, items, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -118,18 +124,21 @@ func (m *manager) finish(t *testing.T, state model.JobState, words string, items
 	}
 }
 
+// modes are Harbor's modes of authentication.
+var modes = map[string]struct {
+	cfg           Config
+	authorization func(m *manager) string
+}{
+	"none":           {Config{AllowAnonymous: true}, func(*manager) string { return "" }},
+	"basic":          {Config{}, func(*manager) string { return basic("root", password) }},
+	"basic, a token": {Config{}, func(m *manager) string { return basic("root", m.writer) }},
+	"bearer":         {Config{}, func(m *manager) string { return "Bearer " + m.writer }},
+}
+
 // TestOldDriver replays the driver of Harbor 2.0 to 2.11: ping, preheat, and its status
 // from the beginning to each end, in all its modes of authentication.
 func TestOldDriver(t *testing.T) {
-	for name, mode := range map[string]struct {
-		cfg           Config
-		authorization func(m *manager) string
-	}{
-		"none":           {Config{AllowAnonymous: true}, func(*manager) string { return "" }},
-		"basic":          {Config{}, func(*manager) string { return basic("root", password) }},
-		"basic, a token": {Config{}, func(m *manager) string { return basic("root", m.writer) }},
-		"bearer":         {Config{}, func(m *manager) string { return "Bearer " + m.writer }},
-	} {
+	for name, mode := range modes {
 		t.Run(name, func(t *testing.T) {
 			m := start(t, mode.cfg)
 			who := mode.authorization(m)
@@ -148,7 +157,9 @@ func TestOldDriver(t *testing.T) {
 				state model.JobState
 				words string
 				want  string
-			}{{model.Succeeded, "", "SUCCESS"}, {model.Failed, "seed1: manifest unknown", "FAILED"}} {
+			}{
+				{model.Succeeded, "", "SUCCESS"}, {model.Failed, "seed1: manifest unknown", "FAILED"}, {model.Cancelled, "", "FAILED"},
+			} {
 				code, body := m.call(t, "POST", "/preheats", who, fmt.Sprintf(image, "single_peer", one))
 				var made struct{ ID string }
 				if err := json.Unmarshal([]byte(body), &made); code != http.StatusOK || err != nil || made.ID == "" {
@@ -157,24 +168,39 @@ func TestOldDriver(t *testing.T) {
 				if s := status(made.ID); s.Status != "WAITING" || s.ID != made.ID || s.FinishTime != "" {
 					t.Errorf("%+v", s)
 				}
-				m.finish(t, end.state, end.words)
+				j := m.claim(t)
+				if s := status(made.ID); s.Status != "RUNNING" || s.FinishTime != "" {
+					t.Errorf("%+v", s)
+				}
+				m.finish(t, j, end.state, end.words)
 				s := status(made.ID)
-				if _, err := time.Parse(time.RFC3339, s.FinishTime); s.Status != end.want || s.ErrorMsg != end.words || err != nil {
+				words := end.words
+				if end.state == model.Cancelled {
+					words = "the job was cancelled"
+				}
+				if _, err := time.Parse(time.RFC3339, s.FinishTime); s.Status != end.want || s.ErrorMsg != words || err != nil {
 					t.Errorf("%+v, want %s", s, end.want)
 				}
 			}
-			if m.woken != 2 {
+			if m.woken != 3 {
 				t.Errorf("the worker was woken %d times", m.woken)
 			}
 		})
 	}
 }
 
-// TestNewDriver replays the driver of Harbor 2.12 and later: health, a job for two
-// clusters, and its state with a table of contents.
+// TestNewDriver replays the driver of Harbor 2.12 and later in all its modes of
+// authentication: health, a job for two clusters, and its state with a table of contents.
 func TestNewDriver(t *testing.T) {
-	m := start(t, Config{})
-	who := "Bearer " + m.writer
+	for name, mode := range modes {
+		t.Run(name, func(t *testing.T) {
+			m := start(t, mode.cfg)
+			testNewDriver(t, m, mode.authorization(m))
+		})
+	}
+}
+
+func testNewDriver(t *testing.T, m *manager, who string) {
 	if code, _ := m.call(t, "GET", "/healthy", "", ""); code != http.StatusOK {
 		t.Errorf("healthy: %d", code)
 	}
@@ -197,11 +223,15 @@ func TestNewDriver(t *testing.T) {
 		}
 		return j
 	}
-	m.finish(t, model.Succeeded, "")
+	first := m.claim(t)
+	if j := state(); j.State != "PENDING" {
+		t.Errorf("while it runs: %+v", j)
+	}
+	m.finish(t, first, model.Succeeded, "")
 	if j := state(); j.State != "PENDING" {
 		t.Errorf("one of two clusters has ended: %+v", j)
 	}
-	m.finish(t, model.Failed, "1 of 2 items failed", model.JobItem{Member: "seed1", Content: layer, State: model.Succeeded},
+	m.finish(t, m.claim(t), model.Failed, "1 of 2 items failed", model.JobItem{Member: "seed1", Content: layer, State: model.Succeeded},
 		model.JobItem{Member: "seed2", Content: layer, State: model.Failed, Error: "no space"})
 	j := state()
 	if j.State != "FAILURE" || len(j.Result.JobStates) != 2 {

@@ -2,7 +2,6 @@ package harbor
 
 import (
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -61,33 +60,29 @@ var newStates = map[model.JobState]string{
 	model.Waiting: "PENDING", model.Running: "PENDING", model.Succeeded: "SUCCESS", model.Failed: "FAILURE", model.Cancelled: "FAILURE",
 }
 
-func (h *Handler) postJob(r *http.Request) (any, error) {
-	actor, err := h.allow(r, "jobs", model.Write)
-	if err != nil {
-		return nil, err
-	}
-	var body struct {
-		Type       string  `json:"type"`
-		Args       preheat `json:"args"`
-		ClusterIDs []int64 `json:"scheduler_cluster_ids"`
-	}
+// newJob is a job that is asked for.
+type newJob struct {
+	Type       string  `json:"type"`
+	Args       preheat `json:"args"`
+	ClusterIDs []int64 `json:"scheduler_cluster_ids"`
+}
+
+func (h *Handler) postJob(r *call) (any, error) {
+	var body newJob
 	if err := read(r, &body); err != nil {
 		return nil, err
 	}
 	if body.Type != jobs.Preheat {
 		return nil, fmt.Errorf("type %.40q, want preheat: %w", body.Type, errdefs.ErrInvalidArgument)
 	}
-	j, err := h.create(r.Context(), body.Args, body.ClusterIDs, actor)
+	j, err := h.create(r.Context(), body.Args, body.ClusterIDs, r.actor)
 	if err != nil {
 		return nil, err
 	}
 	return h.describe(r, j, true)
 }
 
-func (h *Handler) getJob(r *http.Request) (any, error) {
-	if _, err := h.allow(r, "jobs", model.Read); err != nil {
-		return nil, err
-	}
+func (h *Handler) getJob(r *call) (any, error) {
 	j, err := h.find(r)
 	if err != nil {
 		return nil, err
@@ -98,10 +93,7 @@ func (h *Handler) getJob(r *http.Request) (any, error) {
 // maxPerPage bounds a list.
 const maxPerPage = 100
 
-func (h *Handler) listJobs(r *http.Request) (any, error) {
-	if _, err := h.allow(r, "jobs", model.Read); err != nil {
-		return nil, err
-	}
+func (h *Handler) listJobs(r *call) (any, error) {
 	number := func(name string, def, most int) (int, error) {
 		text := r.URL.Query().Get(name)
 		if text == "" {
@@ -125,7 +117,7 @@ func (h *Handler) listJobs(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []any{}
+	list := []job{}
 	for i := range all {
 		j, err := h.describe(r, &all[i], false)
 		if err != nil {
@@ -136,23 +128,22 @@ func (h *Handler) listJobs(r *http.Request) (any, error) {
 	return list, nil
 }
 
-func (h *Handler) listClusters(r *http.Request) (any, error) {
-	if _, err := h.allow(r, "clusters", model.Read); err != nil {
-		return nil, err
-	}
+// cluster is a cluster of Dragonfly's open API: there it has two halves, which are one here.
+type cluster struct {
+	ID        int64      `json:"id"`
+	Name      string     `json:"name"`
+	BIO       string     `json:"bio"`
+	IsDefault bool       `json:"is_default"`
+	CreatedAt model.Time `json:"created_at"`
+	UpdatedAt model.Time `json:"updated_at"`
+	Scheduler int64      `json:"scheduler_cluster_id"`
+	Seed      int64      `json:"seed_peer_cluster_id"`
+}
+
+func (h *Handler) listClusters(r *call) (any, error) {
 	all, err := h.Jobs.Clusters(r.Context())
 	if err != nil {
 		return nil, err
-	}
-	type cluster struct {
-		ID        int64      `json:"id"`
-		Name      string     `json:"name"`
-		BIO       string     `json:"bio"`
-		IsDefault bool       `json:"is_default"`
-		CreatedAt model.Time `json:"created_at"`
-		UpdatedAt model.Time `json:"updated_at"`
-		Scheduler int64      `json:"scheduler_cluster_id"`
-		Seed      int64      `json:"seed_peer_cluster_id"`
 	}
 	list := []cluster{}
 	for _, c := range all {
@@ -162,7 +153,7 @@ func (h *Handler) listClusters(r *http.Request) (any, error) {
 }
 
 // describe is a job with those of other clusters, and what became of each content.
-func (h *Handler) describe(r *http.Request, j *model.Job, items bool) (job, error) {
+func (h *Handler) describe(r *call, j *model.Job, items bool) (job, error) {
 	all, args, err := h.family(r.Context(), j)
 	if err != nil {
 		return job{}, err
@@ -194,7 +185,7 @@ func (h *Handler) describe(r *http.Request, j *model.Job, items bool) (job, erro
 	return out, nil
 }
 
-func (h *Handler) outcome(r *http.Request, j model.Job, args jobs.Args) (outcome, error) {
+func (h *Handler) outcome(r *call, j model.Job, args jobs.Args) (outcome, error) {
 	out := outcome{ClusterID: j.ClusterID, SuccessTasks: []task{}, FailureTasks: []task{}}
 	items, err := h.Jobs.Items(r.Context(), j.ID)
 	if err != nil || len(items) == 0 {

@@ -1,7 +1,6 @@
 package harbor
 
 import (
-	"net/http"
 	"strconv"
 	"time"
 
@@ -22,26 +21,24 @@ var oldStates = map[model.JobState]string{
 	model.Waiting: "WAITING", model.Running: "RUNNING", model.Succeeded: "SUCCESS", model.Failed: "FAILED",
 }
 
-func (h *Handler) postPreheat(r *http.Request) (any, error) {
-	actor, err := h.allow(r, "jobs", model.Write)
-	if err != nil {
-		return nil, err
-	}
+// preheatID is the answer to a preheat.
+type preheatID struct {
+	ID string `json:"ID"`
+}
+
+func (h *Handler) postPreheat(r *call) (any, error) {
 	var p preheat
 	if err := read(r, &p); err != nil {
 		return nil, err
 	}
-	j, err := h.create(r.Context(), p, clusterIDs(p.ExtraAttribute["cluster_ids"]), actor)
+	j, err := h.create(r.Context(), p, clusterIDs(p.ExtraAttribute["cluster_ids"]), r.actor)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"ID": strconv.FormatInt(j.ID, 10)}, nil
+	return preheatID{strconv.FormatInt(j.ID, 10)}, nil
 }
 
-func (h *Handler) getPreheat(r *http.Request) (any, error) {
-	if _, err := h.allow(r, "jobs", model.Read); err != nil {
-		return nil, err
-	}
+func (h *Handler) getPreheat(r *call) (any, error) {
 	j, err := h.find(r)
 	if err != nil {
 		return nil, err

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,6 +18,7 @@ import (
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
 	"github.com/darter-p2p/darter/manager/oidc"
+	"github.com/darter-p2p/darter/manager/problem"
 )
 
 // Prefix is the path below which the API is.
@@ -59,7 +58,7 @@ type API struct {
 	mux     *http.ServeMux
 	routes  []route
 	origin  *http.CrossOriginProtection
-	refused refusals
+	refused access.Strangers
 	signIns *oidc.Client
 
 	requests  *prometheus.CounterVec
@@ -98,7 +97,11 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	a.mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		if err := problem.Accept(r, "application/json"); err != nil {
+			problem.Write(w, problem.Of(err), err)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(document)
 	})
@@ -111,33 +114,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	if r.URL.Path != path.Clean(r.URL.Path) || strings.ContainsAny(r.URL.Path, "\x00\\") {
-		writeProblem(w, problemOf(&fault{http.StatusNotFound, "no such path"}), nil)
-		return
-	}
-	if _, pattern := a.mux.Handler(r); pattern == "" {
-		a.noRoute(w, r)
+	if err := problem.Route(a.mux, w, r); err != nil {
+		problem.Write(w, problem.Of(err), err)
 		return
 	}
 	a.mux.ServeHTTP(w, r)
-}
-
-// noRoute answers where there is no route: 405 if there is one of another method.
-func (a *API) noRoute(w http.ResponseWriter, r *http.Request) {
-	var allowed []string
-	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost, http.MethodPut} {
-		other := r.Clone(r.Context())
-		other.Method = method
-		if _, pattern := a.mux.Handler(other); pattern != "" {
-			allowed = append(allowed, method)
-		}
-	}
-	if len(allowed) > 0 {
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		writeProblem(w, problemOf(&fault{http.StatusMethodNotAllowed, "want " + strings.Join(allowed, " or ")}), nil)
-		return
-	}
-	writeProblem(w, problemOf(&fault{http.StatusNotFound, "no such path"}), nil)
 }
 
 // handle does what a route says: knows the caller, asks for the right, serves, audits.
@@ -148,7 +129,7 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, rt *route) {
 	status := rt.status
 	if err != nil {
 		var told bool
-		if status, told = statusOf(err); status >= http.StatusInternalServerError && !told && r.Context().Err() == nil {
+		if status, told = problem.StatusOf(err); status >= http.StatusInternalServerError && !told && r.Context().Err() == nil {
 			log.G(r.Context()).WithError(err).WithField("operation", rt.name).Error("A request failed")
 		}
 	}
@@ -158,7 +139,7 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, rt *route) {
 	a.requests.WithLabelValues(rt.name, fmt.Sprint(status)).Inc()
 	a.seconds.WithLabelValues(rt.name).Observe(time.Since(begun).Seconds())
 	if err != nil {
-		writeProblem(w, problemOf(err), err)
+		problem.Write(w, problem.Of(err), err)
 		return
 	}
 	if status == http.StatusNoContent {
@@ -172,7 +153,7 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, rt *route) {
 	body, err := json.Marshal(answer)
 	if err != nil {
 		log.G(r.Context()).WithError(err).WithField("operation", rt.name).Error("An answer cannot be written")
-		writeProblem(w, problemOf(err), err)
+		problem.Write(w, problem.Of(err), err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -188,6 +169,9 @@ func (a *API) answer(ctx context.Context, c *call, rt *route) (_ any, err error)
 		}
 	}()
 	if err := a.know(ctx, c); err != nil && (rt.right != right{}) {
+		return nil, err
+	}
+	if err := problem.Accept(c.Request, rt.media()); err != nil {
 		return nil, err
 	}
 	switch need := rt.right; {
@@ -250,19 +234,15 @@ const auditTimeout = 10 * time.Second
 func (a *API) audit(c *call, rt *route, status int, err error) {
 	entry := &model.Audit{
 		At: model.At(a.Now()), ActorKind: c.actor.Kind(), Actor: c.actor.String(), Remote: c.remote,
-		Action: rt.name, Object: model.Text(c.URL.Path, model.MaxText), Status: int64(status), Outcome: "ok",
+		Action: rt.name, Object: model.Text(c.URL.Path, model.MaxText), Status: int64(status), Outcome: access.Outcome(status),
 	}
 	if err != nil {
-		entry.Outcome = "failed"
-		if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusTooManyRequests {
-			entry.Outcome = "refused"
-		}
-		entry.Detail = model.Text(words(err), model.MaxText)
-		if _, told := statusOf(err); !told {
+		entry.Detail = model.Text(problem.Words(err), model.MaxText)
+		if _, told := problem.StatusOf(err); !told {
 			entry.Detail = http.StatusText(status)
 		}
 	}
-	if c.actor == nil && err != nil && !a.refused.may(a.Now()) {
+	if c.actor == nil && err != nil && !a.refused.May(a.Now()) {
 		a.unaudited.Inc() // else a stranger could fill the disk
 		return
 	}
@@ -273,24 +253,4 @@ func (a *API) audit(c *call, rt *route, status int, err error) {
 		log.G(ctx).WithError(err).WithField("actor", entry.Actor).WithField("operation", rt.name).WithField("object", entry.Object).
 			WithField("outcome", entry.Outcome).Error("An audit cannot be written")
 	}
-}
-
-// refusals bounds the audits that strangers cause.
-type refusals struct {
-	mu     sync.Mutex
-	minute int64
-	count  int
-}
-
-// maxRefusals are the audits of refused strangers in a minute.
-const maxRefusals = 600
-
-func (r *refusals) may(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if minute := now.Unix() / 60; minute != r.minute {
-		r.minute, r.count = minute, 0
-	}
-	r.count++
-	return r.count <= maxRefusals
 }

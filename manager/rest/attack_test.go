@@ -3,30 +3,48 @@ package rest_test
 import (
 	"fmt"
 	"net/http"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
 )
 
-// rows are all rows that an attack could have changed.
-func (w *world) rows() []any {
+// dump is every row of every table but the audits.
+func (w *world) dump() (all []string) {
 	w.t.Helper()
-	ctx := w.t.Context()
-	clusters, _, err1 := database.List[model.Cluster](ctx, w.store, database.Query{})
-	users, _, err2 := database.List[model.User](ctx, w.store, database.Query{})
-	jobs, _, err3 := database.List[model.Job](ctx, w.store, database.Query{})
-	settings, _, err4 := database.List[model.Configuration](ctx, w.store, database.Query{})
-	roles, err5 := w.store.Roles(ctx)
-	for _, err := range []error{err1, err2, err3, err4, err5} {
+	texts := func(query string) (out [][]any) {
+		rows, err := w.rows.QueryContext(w.t.Context(), query)
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for rows.Next() {
+			row, at := make([]any, len(columns)), make([]any, len(columns))
+			for i := range row {
+				at[i] = &row[i]
+			}
+			if err := rows.Scan(at...); err != nil {
+				w.t.Fatal(err)
+			}
+			out = append(out, row)
+		}
+		if err := rows.Err(); err != nil {
+			w.t.Fatal(err)
+		}
+		return out
 	}
-	return []any{clusters, users, jobs, settings, roles}
+	for _, table := range texts(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('audits', 'sqlite_sequence') ORDER BY name`) {
+		for _, row := range texts(fmt.Sprintf(`SELECT * FROM %s ORDER BY 1`, table[0])) {
+			all = append(all, fmt.Sprint(table[0], row))
+		}
+	}
+	return all
 }
 
 // TestAttacks tries what must not work: each is refused with a clear problem, changes
@@ -39,9 +57,18 @@ func TestAttacks(t *testing.T) {
 	readOnly := w.token(1, "ro", time.Hour, "clusters:read")
 	expired := w.token(1, "old", time.Second, "*")
 	ofGuest := w.token(guest.ID, "scoped", time.Hour, "users:write", "tokens:write")
+	for _, token := range []string{w.root, asGuest, readOnly, ofGuest} { // when it was used is written once a minute
+		if answer := w.do(request("GET", "/api/v1/session", token, "")); answer.Code != 200 {
+			t.Fatal(answer.Body)
+		}
+	}
 	w.now = w.now.Add(2 * time.Second)
+	if before := w.dump(); len(before) < 8 {
+		t.Fatalf("the dump lacks something: %v", before)
+	}
 
 	const cluster = `{"name":"evil"}`
+	const preheat = `{"type":"preheat","args":{"type":"image","url":"https://h.test/v2/a/manifests/1"},"scheduler_cluster_ids":[1]}`
 	big := `{"name":"` + strings.Repeat("x", 10<<20) + `"}`
 	with := func(r *http.Request, header, value string) *http.Request {
 		r.Header.Set(header, value)
@@ -115,6 +142,21 @@ func TestAttacks(t *testing.T) {
 		"slash in an id":           {request("GET", "/api/v1/clusters/1%2f..%2f2", w.root, ""), 404, "no such path", ""},
 		"another method":           {request("PATCH", "/api/v1/clusters/1", w.root, cluster), 405, "DELETE or GET or PUT", ""},
 		"method by header":         {with(request("POST", "/api/v1/clusters/1", w.root, cluster), "X-HTTP-Method-Override", "DELETE"), 405, "DELETE or GET or PUT", ""},
+		"an answer that is none":   {with(request("POST", "/api/v1/clusters", w.root, cluster), "Accept", "text/html, image/*"), 406, "application/json", "failed"},
+		"Harbor, nobody":           {request("POST", "/oapi/v1/jobs", "", preheat), 401, "", "refused"},
+		"Harbor, nobody, old":      {request("POST", "/preheats", "", preheat), 401, "", "refused"},
+		"Harbor, guest":            {request("POST", "/oapi/v1/jobs", asGuest, preheat), 403, "jobs:write", "refused"},
+		"Harbor, guest, old":       {request("POST", "/preheats", asGuest, preheat), 403, "jobs:write", "refused"},
+		"Harbor, expired":          {request("POST", "/oapi/v1/jobs", expired, preheat), 401, "expired", "refused"},
+		"Harbor, without scope":    {request("POST", "/oapi/v1/jobs", readOnly, preheat), 403, "jobs:write", "refused"},
+		"Harbor, reads without":    {request("GET", "/oapi/v1/jobs", readOnly, ""), 403, "jobs:read", "refused"},
+		"Harbor, 10 MB":            {request("POST", "/oapi/v1/jobs", w.root, big), 413, "1048576 bytes", "failed"},
+		"Harbor, a form":           {with(request("POST", "/preheats", w.root, preheat), "Content-Type", "application/x-www-form-urlencoded"), 415, "application/json", "failed"},
+		"Harbor, sql":              {request("GET", "/oapi/v1/jobs/1'%20OR%201=1", w.root, ""), 404, "no job", ""},
+		"Harbor, up and out":       {raw("/oapi/v1/../../etc/passwd"), 404, "no such path", ""},
+		"Harbor, another method":   {request("DELETE", "/oapi/v1/jobs/1", w.root, ""), 405, "want GET", ""},
+		"Harbor, no such path":     {request("GET", "/oapi/v1/users", w.root, ""), 404, "no such path", ""},
+		"Harbor, another answer":   {with(request("POST", "/oapi/v1/jobs", w.root, preheat), "Accept", "application/xml"), 406, "application/json", "failed"},
 		"built-in role":            {request("PUT", "/api/v1/roles/guest", w.root, `{"permissions":[{"object":"*","action":"write"}]}`), 409, "built in", "failed"},
 		"seconds that overflow":    {request("POST", "/api/v1/tokens", asGuest, `{"name":"x","scopes":["*"],"expires_in_seconds":9223372036854775807}`), 403, "cannot make another", "refused"},
 		"last root but one stays":  {request("POST", "/api/v1/users", w.root, `{"name":"x","roles":["none"]}`), 400, "no role", "failed"},
@@ -124,12 +166,12 @@ func TestAttacks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
-			before, entries := w.rows(), len(w.audits())
+			before, entries := w.dump(), len(w.audits())
 			answer := w.do(tt.r)
 			if answer.Code != tt.status || !strings.Contains(answer.Body.String(), strings.ReplaceAll(tt.says, `"`, `\"`)) {
 				t.Errorf("status %d, want %d and %q: %.300s", answer.Code, tt.status, tt.says, answer.Body)
 			}
-			if after := w.rows(); !reflect.DeepEqual(before, after) {
+			if after := w.dump(); !slices.Equal(before, after) {
 				t.Errorf("it changed something: %v, was %v", after, before)
 			}
 			if len(answer.Header()["Set-Cookie"]) > 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/problem"
 )
 
 // object is a JSON object of the document.
@@ -21,19 +22,18 @@ type object = map[string]any
 func (a *API) Document() ([]byte, error) {
 	d := &document{schemas: object{}}
 	paths := object{}
-	for i := range a.routes {
-		r := &a.routes[i]
-		path := Prefix + r.path
+	for _, r := range append(prefixed(a.routes), harborRoutes()...) {
+		path := r.path
 		if paths[path] == nil {
 			paths[path] = object{}
 		}
-		paths[path].(object)[strings.ToLower(r.method)] = d.operation(r)
+		paths[path].(object)[strings.ToLower(r.method)] = d.operation(&r)
 	}
 	paths[Prefix+"/openapi.json"] = object{"get": object{
 		"operationId": "getDocument", "summary": "Returns this document.", "security": []any{},
 		"responses": object{"200": object{"description": "The document.", "content": object{"application/json": object{"schema": object{"type": "object"}}}}},
 	}}
-	d.schema(reflect.TypeFor[Problem]())
+	d.schema(reflect.TypeFor[problem.Problem]())
 	whole := object{
 		"openapi": "3.0.3",
 		"info": object{
@@ -60,10 +60,33 @@ func (a *API) Document() ([]byte, error) {
 }
 
 // document collects the schemas that operations name.
-type document struct{ schemas object }
+type document struct {
+	schemas object
+	// loose says that the schemas of this operation hold what they need not.
+	loose bool
+}
+
+// prefixed returns routes with their whole paths.
+func prefixed(routes []route) []route {
+	out := slices.Clone(routes)
+	for i := range out {
+		out[i].path = Prefix + out[i].path
+	}
+	return out
+}
+
+// tag is what operations are grouped by: the kind of object, or "harbor".
+func tag(path string) string {
+	if rest, ok := strings.CutPrefix(path, Prefix+"/"); ok {
+		object, _, _ := strings.Cut(rest, "/")
+		return object
+	}
+	return "harbor"
+}
 
 func (d *document) operation(r *route) object {
-	out := object{"operationId": r.name, "summary": r.doc, "tags": []string{strings.Split(r.path, "/")[1]}}
+	out := object{"operationId": r.name, "summary": r.doc, "tags": []string{tag(r.path)}}
+	d.loose = r.loose
 	var params []object
 	for _, p := range r.params {
 		schema := object{"type": p.kind}
@@ -92,8 +115,8 @@ func (d *document) operation(r *route) object {
 	switch {
 	case r.status == http.StatusSeeOther:
 		success["headers"] = object{"Location": object{"required": true, "schema": object{"type": "string", "format": "uri"}}}
-	case r.media != "":
-		success["content"] = object{r.media: object{"schema": object{"type": "string"}}}
+	case r.page != "":
+		success["content"] = object{r.page: object{"schema": object{"type": "string"}}}
 	case r.status != http.StatusNoContent:
 		success["content"] = object{"application/json": object{"schema": d.schema(r.answer)}}
 	}
@@ -143,6 +166,10 @@ func (d *document) schema(t reflect.Type) object {
 		return object{"type": "integer", "format": "int64"}
 	case reflect.Float64:
 		return object{"type": "number"}
+	case reflect.Interface:
+		return object{"nullable": true, "description": "Any value."}
+	case reflect.Map:
+		return object{"type": "object", "nullable": true, "additionalProperties": d.schema(t.Elem())}
 	case reflect.Slice:
 		return object{"type": "array", "nullable": true, "items": d.schema(t.Elem())}
 	}
@@ -153,8 +180,8 @@ func (d *document) schema(t reflect.Type) object {
 		properties := object{}
 		required := d.fields(t, properties)
 		slices.Sort(required)
-		maps.Copy(s, object{"type": "object", "properties": properties, "additionalProperties": false})
-		if len(required) > 0 {
+		maps.Copy(s, object{"type": "object", "properties": properties, "additionalProperties": d.loose})
+		if len(required) > 0 && !d.loose {
 			s["required"] = required
 		}
 	}
@@ -187,6 +214,9 @@ func schemaName(t reflect.Type) string {
 	if generic {
 		of = strings.TrimSuffix(of, "]")
 		return of[strings.LastIndexByte(of, '.')+1:] + name
+	}
+	if pkg := t.PkgPath(); pkg == harborPackage {
+		return "Harbor" + strings.ToUpper(name[:1]) + name[1:]
 	}
 	return name
 }

@@ -3,8 +3,11 @@ package rest_test
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"net/http"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,4 +77,40 @@ func TestDocumentNamesTheRoutes(t *testing.T) {
 			t.Errorf("%s: status %d", path, answer.Code)
 		}
 	}
+}
+
+// The document has every pattern of the muxes that serve, and no other.
+func TestDocumentIsTheMux(t *testing.T) {
+	w := newWorld(t)
+	var served, told []string
+	for _, handler := range []any{w.API, w.harbor} {
+		served = append(served, patterns(t, reflect.ValueOf(handler).Elem().FieldByName("mux").Elem())...)
+	}
+	for path, item := range w.doc.Paths.Map() {
+		for method := range item.Operations() {
+			told = append(told, method+" "+path)
+		}
+	}
+	slices.Sort(served)
+	slices.Sort(told)
+	if len(served) < 50 || !slices.Equal(served, told) {
+		t.Errorf("the muxes have\n%q\nthe document\n%q", served, told)
+	}
+}
+
+// patterns reads what a ServeMux was given from the index that it looks conflicts up in.
+func patterns(t *testing.T, mux reflect.Value) []string {
+	t.Helper()
+	index := mux.FieldByName("index")
+	found := map[string]bool{}
+	take := func(list reflect.Value) {
+		for i := range list.Len() {
+			found[list.Index(i).Elem().FieldByName("str").String()] = true
+		}
+	}
+	take(index.FieldByName("multis"))
+	for each := index.FieldByName("segments").MapRange(); each.Next(); {
+		take(each.Value())
+	}
+	return slices.Collect(maps.Keys(found))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/darter-p2p/darter/manager/ca"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/problem"
 	"github.com/darter-p2p/darter/manager/rest"
 )
 
@@ -38,7 +39,7 @@ func walkJoin(t *testing.T, w *world) {
 		`{"role":"manager","expires_in_seconds":60}`, `{"role":"node","expires_in_seconds":0}`,
 		`{"role":"node","expires_in_seconds":9223372036854775807}`, `{"role":"node","expires_in_seconds":60,"uses":-1}`,
 	} {
-		want[rest.Problem](w, 400, "POST", all, bad)
+		want[problem.Problem](w, 400, "POST", all, bad)
 	}
 	want[model.JoinToken](w, 200, "GET", one, "")
 	if page := want[rest.Page[model.JoinToken]](w, 200, "GET", all+"?role=node", ""); page.Total != 1 {
@@ -59,10 +60,10 @@ func walkJoin(t *testing.T, w *world) {
 	if w.changes == changes {
 		t.Error("members are not told")
 	}
-	want[rest.Problem](w, 404, "POST", "/api/v1/certificates/revoke", `{"role":"node","name":"n9"}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{"role":"node","name":"n9","serial":"1"}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{"serial":"0x12"}`)
+	want[problem.Problem](w, 404, "POST", "/api/v1/certificates/revoke", `{"role":"node","name":"n9"}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{"role":"node","name":"n9","serial":"1"}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/certificates/revoke", `{"serial":"0x12"}`)
 	want[rest.Revocation](w, 200, "POST", "/api/v1/certificates/revoke", `{"serial":"5eed"}`)
 	if page := want[rest.Page[model.Certificate]](w, 200, "GET", "/api/v1/certificates?revoked=true&role=node&name=n9", ""); page.Total != 1 || page.Items[0].Serial != "abc" {
 		t.Errorf("certificates %+v", page)

@@ -21,6 +21,7 @@ import (
 	"github.com/darter-p2p/darter/manager/access"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/problem"
 )
 
 // MaxBody is the most bytes of a request's body.
@@ -71,8 +72,10 @@ type route struct {
 	params       []param
 	status       int // of success
 	body, answer reflect.Type
-	// media is the type of an answer that is for browsers, not programs; "" is JSON.
-	media string
+	// page is the type of an answer that is for browsers, not programs; "" is JSON.
+	page string
+	// loose says that a body may hold what nobody knows, and lack anything.
+	loose bool
 	// open takes any parameter of the query: what comes back from others has some of theirs.
 	open bool
 	// audited says that a GET is audited as a change is.
@@ -127,9 +130,20 @@ func op[In, Out any](method, path, name, doc string, need right, params []param,
 }
 
 // forBrowsers makes a route answer a page or a redirect: its handler returns an http.Handler.
-func (r route) forBrowsers(status int, media string) route {
-	r.status, r.media = status, media
+func (r route) forBrowsers(status int, page string) route {
+	r.status, r.page = status, page
 	return r
+}
+
+// media is the type of an answer that succeeds.
+func (r *route) media() string {
+	switch {
+	case r.page != "":
+		return r.page
+	case r.status == http.StatusSeeOther:
+		return "text/html" // of the redirect, which nobody reads
+	}
+	return "application/json"
 }
 
 // paged are the parameters of every list.
@@ -147,7 +161,7 @@ var searched = param{name: "search", doc: "Only those whose name holds this text
 func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" || params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
-		return &fault{http.StatusUnsupportedMediaType, "Content-Type: want application/json"}
+		return &problem.Fault{Status: http.StatusUnsupportedMediaType, Detail: "Content-Type: want application/json"}
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
 	d.DisallowUnknownFields()
@@ -162,7 +176,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	}
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return &fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: more than %d bytes", large.Limit)}
+		return &problem.Fault{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("body: more than %d bytes", large.Limit)}
 	}
 	return fmt.Errorf("body: %w: %w", err, errdefs.ErrInvalidArgument)
 }

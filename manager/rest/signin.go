@@ -17,6 +17,7 @@ import (
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/model"
 	"github.com/darter-p2p/darter/manager/oidc"
+	"github.com/darter-p2p/darter/manager/problem"
 )
 
 // signInCookie holds a browser's sign-in that has begun, for signInTime.
@@ -137,7 +138,10 @@ func provided(ctx context.Context, p *model.Provider, err error) error {
 		return err
 	}
 	entry.Warning("A provider cannot be used to sign in")
-	return &fault{http.StatusServiceUnavailable, fmt.Sprintf("the provider %s does not answer, or does not know this manager; its log says more", p.Name)}
+	return &problem.Fault{
+		Status: http.StatusServiceUnavailable,
+		Detail: fmt.Sprintf("the provider %s does not answer, or does not know this manager; its log says more", p.Name),
+	}
 }
 
 func (a *API) attemptCookie(p *model.Provider, value string, age int) *http.Cookie {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/problem"
 	"github.com/darter-p2p/darter/manager/rest"
 )
 
@@ -22,6 +23,7 @@ func TestWalk(t *testing.T) {
 	walkAccess(t, w)
 	walkSession(t, w)
 	walkJoin(t, w)
+	walkHarbor(t, w)
 	walkSignIn(t, w)
 	for path, item := range w.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
@@ -47,9 +49,9 @@ func walkClusters(t *testing.T, w *world) {
 	if page := want[rest.Page[model.Cluster]](w, 200, "GET", "/api/v1/clusters?search=PRO", ""); page.Total != 1 {
 		t.Errorf("searched %+v", page)
 	}
-	want[rest.Problem](w, 409, "POST", "/api/v1/clusters", `{"name":"prod"}`)
+	want[problem.Problem](w, 409, "POST", "/api/v1/clusters", `{"name":"prod"}`)
 	want[struct{}](w, 204, "DELETE", fmt.Sprint("/api/v1/clusters/", second.ID), "")
-	want[rest.Problem](w, 404, "GET", fmt.Sprint("/api/v1/clusters/", second.ID), "")
+	want[problem.Problem](w, 404, "GET", fmt.Sprint("/api/v1/clusters/", second.ID), "")
 	if w.changes == 0 {
 		t.Error("members were not told of changed clusters")
 	}
@@ -58,7 +60,7 @@ func walkClusters(t *testing.T, w *world) {
 	want[model.Application](w, 200, "PUT", at, `{"name":"web","priority":6}`)
 	want[model.Application](w, 200, "GET", at, "")
 	want[rest.Page[model.Application]](w, 200, "GET", "/api/v1/applications", "")
-	want[rest.Problem](w, 400, "PUT", at, `{"name":"web","priority":7}`)
+	want[problem.Problem](w, 400, "PUT", at, `{"name":"web","priority":7}`)
 	want[struct{}](w, 204, "DELETE", at, "")
 }
 
@@ -77,11 +79,11 @@ func walkMembers(t *testing.T, w *world) {
 		if page := want[rest.Page[model.Member]](w, 200, "GET", all+"?cluster_id=1&state=inactive&idc=z1", ""); page.Total != 1 {
 			t.Errorf("%s: %+v", kind, page)
 		}
-		want[rest.Problem](w, 400, "PUT", one, `{"name":"other","cluster_id":1}`)
-		want[rest.Problem](w, 400, "POST", all, `{"name":"m2","cluster_id":99}`)
+		want[problem.Problem](w, 400, "PUT", one, `{"name":"other","cluster_id":1}`)
+		want[problem.Problem](w, 400, "POST", all, `{"name":"m2","cluster_id":99}`)
 		for _, other := range []string{"schedulers", "seeds", "nodes"} {
 			if other != kind {
-				want[rest.Problem](w, 404, "DELETE", fmt.Sprint("/api/v1/", other, "/", m.ID), "")
+				want[problem.Problem](w, 404, "DELETE", fmt.Sprint("/api/v1/", other, "/", m.ID), "")
 			}
 		}
 		want[struct{}](w, 204, "DELETE", one, "")
@@ -97,15 +99,15 @@ func walkMembers(t *testing.T, w *world) {
 	if found := want[rest.Found](w, 200, "GET", "/api/v1/search?ip=10.1.2.3", ""); found.Best == nil || found.Best.Cluster != "prod" {
 		t.Errorf("with a scheduler: %+v", found)
 	}
-	want[rest.Problem](w, 404, "GET", "/api/v1/search?cluster=none", "")
+	want[problem.Problem](w, 404, "GET", "/api/v1/search?cluster=none", "")
 }
 
 func walkConfigurations(t *testing.T, w *world) {
 	one := want[model.Configuration](w, 201, "POST", "/api/v1/configurations", `{"cluster_id":1,"settings":{"limits":{"upload":10485760}},"based_on":0}`)
 	two := want[model.Configuration](w, 201, "POST", "/api/v1/configurations", fmt.Sprintf(`{"cluster_id":1,"settings":{},"based_on":%d,"comment":"x"}`, one.ID))
-	want[rest.Problem](w, 409, "POST", "/api/v1/configurations", fmt.Sprintf(`{"cluster_id":1,"settings":{},"based_on":%d}`, one.ID))
-	want[rest.Problem](w, 400, "POST", "/api/v1/configurations", `{"cluster_id":1,"settings":{"limits":{"upload":5}}}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/configurations", `{"cluster_id":99,"settings":{}}`)
+	want[problem.Problem](w, 409, "POST", "/api/v1/configurations", fmt.Sprintf(`{"cluster_id":1,"settings":{},"based_on":%d}`, one.ID))
+	want[problem.Problem](w, 400, "POST", "/api/v1/configurations", `{"cluster_id":1,"settings":{"limits":{"upload":5}}}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/configurations", `{"cluster_id":99,"settings":{}}`)
 	want[model.Configuration](w, 200, "GET", fmt.Sprint("/api/v1/configurations/", two.ID), "")
 	back := want[model.Configuration](w, 200, "POST", fmt.Sprintf("/api/v1/configurations/%d/rollback", one.ID), "")
 	if back.Author != "root/all" || *back.Settings.Limits.Upload != 10<<20 {
@@ -126,11 +128,11 @@ func walkJobs(t *testing.T, w *world) {
 	if j.State != model.Waiting || j.Actor != "root/all" {
 		t.Errorf("job %+v", j)
 	}
-	want[rest.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"preheat","cluster_id":1,"args":[]}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"dance","cluster_id":1,"args":{}}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"preheat","cluster_id":9,"args":{}}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"preheat","cluster_id":1,"args":[]}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"dance","cluster_id":1,"args":{}}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/jobs", `{"kind":"preheat","cluster_id":9,"args":{}}`)
 	want[model.Job](w, 200, "GET", one, "")
-	want[rest.Problem](w, 409, "DELETE", one, "")
+	want[problem.Problem](w, 409, "DELETE", one, "")
 	held, err := w.store.ClaimJob(t.Context(), "m1", w.now, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -163,25 +165,25 @@ func walkAccess(t *testing.T, w *world) {
 	if page := want[rest.Page[model.AccessRole]](w, 200, "GET", "/api/v1/roles", ""); page.Total != 3 {
 		t.Errorf("roles %+v", page)
 	}
-	want[rest.Problem](w, 409, "POST", "/api/v1/roles", `{"name":"root","permissions":[]}`)
-	want[rest.Problem](w, 409, "DELETE", "/api/v1/roles/guest", "")
-	want[rest.Problem](w, 400, "POST", "/api/v1/roles", `{"name":"x","permissions":[{"object":"moon","action":"write"}]}`)
+	want[problem.Problem](w, 409, "POST", "/api/v1/roles", `{"name":"root","permissions":[]}`)
+	want[problem.Problem](w, 409, "DELETE", "/api/v1/roles/guest", "")
+	want[problem.Problem](w, 400, "POST", "/api/v1/roles", `{"name":"x","permissions":[{"object":"moon","action":"write"}]}`)
 
 	u := want[model.User](w, 201, "POST", "/api/v1/users", `{"name":"eve","roles":["ops"],"password":"`+password+`"}`)
 	one := fmt.Sprint("/api/v1/users/", u.ID)
-	want[rest.Problem](w, 409, "DELETE", "/api/v1/roles/ops", "")
+	want[problem.Problem](w, 409, "DELETE", "/api/v1/roles/ops", "")
 	want[model.User](w, 200, "PUT", one, `{"email":"eve@example.com","roles":["guest"]}`)
-	want[rest.Problem](w, 400, "PUT", one, `{"roles":["none"]}`)
-	want[rest.Problem](w, 400, "POST", "/api/v1/users", `{"name":"bob","roles":[],"password":"short"}`)
-	want[rest.Problem](w, 409, "PUT", "/api/v1/users/1", `{"roles":["guest"]}`)
-	want[rest.Problem](w, 409, "DELETE", "/api/v1/users/1", "")
+	want[problem.Problem](w, 400, "PUT", one, `{"roles":["none"]}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/users", `{"name":"bob","roles":[],"password":"short"}`)
+	want[problem.Problem](w, 409, "PUT", "/api/v1/users/1", `{"roles":["guest"]}`)
+	want[problem.Problem](w, 409, "DELETE", "/api/v1/users/1", "")
 	want[struct{}](w, 204, "DELETE", "/api/v1/roles/ops", "")
 	if got := want[model.User](w, 200, "GET", one, ""); got.Email != "eve@example.com" || !slices.Equal(got.Roles, []string{"guest"}) {
 		t.Errorf("user %+v", got)
 	}
 	want[rest.Page[model.User]](w, 200, "GET", "/api/v1/users?search=ev", "")
 	want[struct{}](w, 204, "PUT", one+"/password", `{"new":"another password"}`)
-	want[rest.Problem](w, 403, "PUT", "/api/v1/users/1/password", `{"old":"wrong","new":"another password"}`)
+	want[problem.Problem](w, 403, "PUT", "/api/v1/users/1/password", `{"old":"wrong","new":"another password"}`)
 	want[struct{}](w, 204, "DELETE", one, "")
 
 	p := want[model.Provider](w, 201, "POST", "/api/v1/providers", `{"name":"dex","issuer":"https://dex","client_id":"c","client_secret":"s","roles":["guest"]}`)
@@ -192,13 +194,13 @@ func walkAccess(t *testing.T, w *world) {
 	}
 	want[model.Provider](w, 200, "GET", at, "")
 	want[rest.Page[model.Provider]](w, 200, "GET", "/api/v1/providers", "")
-	want[rest.Problem](w, 400, "POST", "/api/v1/providers", `{"name":"x","issuer":"file:///etc/passwd","client_id":"c","roles":[]}`)
+	want[problem.Problem](w, 400, "POST", "/api/v1/providers", `{"name":"x","issuer":"file:///etc/passwd","client_id":"c","roles":[]}`)
 	want[struct{}](w, 204, "DELETE", at, "")
 
 	if page := want[rest.Page[model.Audit]](w, 200, "GET", "/api/v1/audits?actor=root/all&action=createUser&outcome=ok&after=2026-11-21T00:00:00Z&until=2027-01-01T00:00:00Z", ""); page.Total != 1 {
 		t.Errorf("audits %+v", page)
 	}
-	want[rest.Problem](w, 400, "GET", "/api/v1/audits?after=yesterday", "")
+	want[problem.Problem](w, 400, "GET", "/api/v1/audits?after=yesterday", "")
 }
 
 // A browser signs in, makes a token, and signs out.
@@ -228,7 +230,7 @@ func walkSession(t *testing.T, w *world) {
 	if code, body := as("POST", "/api/v1/tokens", token, ""); code != 201 {
 		t.Errorf("a token: %d %s", code, body)
 	}
-	want[rest.Problem](w, 403, "POST", "/api/v1/tokens", token) // a token cannot make one
+	want[problem.Problem](w, 403, "POST", "/api/v1/tokens", token) // a token cannot make one
 	page := want[rest.Page[model.AccessToken]](w, 200, "GET", "/api/v1/tokens?user_id=1&search=ci", "")
 	if page.Total != 1 {
 		t.Fatalf("tokens %+v", page)
@@ -244,5 +246,25 @@ func walkSession(t *testing.T, w *world) {
 	}
 	if code, _ := as("GET", "/api/v1/session", "", ""); code != 401 {
 		t.Errorf("after the sign-out: %d", code)
+	}
+}
+
+// walkHarbor does what Harbor's drivers do; package harbor's tests look at the answers.
+func walkHarbor(t *testing.T, w *world) {
+	const image = `"type":"image","url":"https://h.test/v2/a/manifests/1"`
+	for _, path := range []string{"/_ping", "/healthy"} {
+		if answer := w.do(request("GET", path, "", "")); answer.Code != 200 || answer.Body.String() != "OK" {
+			t.Errorf("%s: %d %s", path, answer.Code, answer.Body)
+		}
+	}
+	old := want[struct{ ID string }](w, 200, "POST", "/preheats", `{`+image+`,"headers":{"X":"y"}}`)
+	want[any](w, 200, "GET", "/preheats/"+old.ID, "")
+	made := want[struct{ ID int64 }](w, 200, "POST", "/oapi/v1/jobs", `{"type":"preheat","args":{`+image+`},"scheduler_cluster_ids":[1]}`)
+	want[any](w, 200, "GET", fmt.Sprint("/oapi/v1/jobs/", made.ID), "")
+	want[any](w, 200, "GET", "/oapi/v1/jobs?page=1&per_page=2", "")
+	want[any](w, 200, "GET", "/oapi/v1/clusters?access_token="+w.root, "")
+	page := want[rest.Page[model.Audit]](w, 200, "GET", "/api/v1/audits?action=harborCreateJob&actor=root/all", "")
+	if page.Total != 1 || page.Items[0].Outcome != "ok" || page.Items[0].ActorKind != "token" {
+		t.Errorf("audits %+v", page)
 	}
 }

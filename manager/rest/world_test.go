@@ -3,6 +3,7 @@ package rest_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,7 +22,10 @@ import (
 	"github.com/darter-p2p/darter/manager/access"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/database/databasetest"
+	"github.com/darter-p2p/darter/manager/harbor"
+	"github.com/darter-p2p/darter/manager/jobs"
 	"github.com/darter-p2p/darter/manager/model"
+	"github.com/darter-p2p/darter/manager/problem"
 	"github.com/darter-p2p/darter/manager/rest"
 )
 
@@ -35,6 +39,9 @@ var cheap = access.Config{Cost: access.Cost{MemoryKiB: 8, Passes: 1}}
 // world is an API over an empty database, with the user root and its document.
 type world struct {
 	*rest.API
+	handler http.Handler // the API, and Harbor's paths beside it
+	harbor  *harbor.Handler
+	rows    *sql.DB // the database's own tables
 	t       testing.TB
 	store   *database.Store
 	guard   *access.Guard
@@ -48,7 +55,8 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	store, err := database.Open(t.Context(), databasetest.SQLite(t))
+	config := databasetest.SQLite(t)
+	store, err := database.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +79,25 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.root = w.token(1, "all", time.Hour, "*")
+	seals, err := jobs.NewSealer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.harbor = harbor.New(harbor.Config{}, harbor.Options{Jobs: harbor.Rows{Store: store}, Access: harbor.Guarded{Guard: w.guard}, Sealer: seals})
+	mux := http.NewServeMux()
+	mux.Handle("/", w.API)
+	for _, path := range []string{"/_ping", "/healthy", "/preheats", "/preheats/", "/oapi/v1/"} {
+		mux.Handle(path, w.harbor)
+	}
+	w.handler = problem.Meant(mux)
+	if w.rows, err = sql.Open("sqlite", config.Path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.rows.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	text, err := w.Document()
 	if err != nil {
 		t.Fatal(err)
@@ -128,9 +155,9 @@ func (w *world) do(r *http.Request) *httptest.ResponseRecorder {
 	w.t.Helper()
 	operation, params, err := w.router.FindRoute(r)
 	answer := httptest.NewRecorder()
-	w.ServeHTTP(answer, r)
+	w.handler.ServeHTTP(answer, r)
 	if answer.Code >= 400 {
-		var p rest.Problem
+		var p problem.Problem
 		if err := json.Unmarshal(answer.Body.Bytes(), &p); err != nil || p.Status != answer.Code ||
 			answer.Header().Get("Content-Type") != "application/problem+json" {
 			w.t.Errorf("%s %s: status %d without a problem: %v %s", r.Method, r.URL, answer.Code, err, answer.Body)

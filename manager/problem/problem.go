@@ -1,4 +1,6 @@
-package rest
+// Package problem answers requests to the manager that are refused or fail: one HTTP status
+// for each class of error, and problem+json (RFC 9457).
+package problem
 
 import (
 	"context"
@@ -20,22 +22,27 @@ type Problem struct {
 	Title  string `json:"title"`  // the status' words
 	Status int    `json:"status"` // the HTTP status
 	Detail string `json:"detail,omitempty"`
+	// Message is Detail, or Title where there is none, on Dragonfly's paths: its clients read that.
+	Message string `json:"message,omitempty"`
 }
 
-// fault is an error with a status of its own.
-type fault struct {
-	status int
-	detail string
+// Fault is an error with a status of its own, whose words are for the caller.
+type Fault struct {
+	Status int
+	Detail string
 }
 
-func (f *fault) Error() string { return f.detail }
+func (f *Fault) Error() string { return f.Detail }
 
-// statusOf returns an error's status, and whether its words are for the caller.
-func statusOf(err error) (status int, told bool) {
-	var f *fault
+// StatusOf returns an error's status, and whether its words are for the caller.
+func StatusOf(err error) (status int, told bool) {
+	var f *Fault
+	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &f):
-		return f.status, true
+		return f.Status, true
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge, true
 	case errdefs.IsInvalidArgument(err), errdefs.IsOutOfRange(err):
 		return http.StatusBadRequest, true
 	case errdefs.IsUnauthorized(err):
@@ -56,18 +63,18 @@ func statusOf(err error) (status int, told bool) {
 	return http.StatusInternalServerError, false
 }
 
-// problemOf returns what a caller is told of an error.
-func problemOf(err error) Problem {
-	status, told := statusOf(err)
+// Of returns what a caller is told of an error.
+func Of(err error) Problem {
+	status, told := StatusOf(err)
 	p := Problem{Title: http.StatusText(status), Status: status}
 	if told {
-		p.Detail = words(err)
+		p.Detail = Words(err)
 	}
 	return p
 }
 
-// words are an error's, without those of its class at the end.
-func words(err error) string {
+// Words are an error's, without those of its class at the end.
+func Words(err error) string {
 	text := err.Error()
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if errors.Unwrap(e) == nil {
@@ -86,17 +93,20 @@ func retryAfter(err error) time.Duration {
 	return 10 * time.Second
 }
 
-// writeProblem answers with a problem.
-func writeProblem(w http.ResponseWriter, p Problem, err error) {
+// Write answers with a problem; err is the error that it is of, nil where there is none. A
+// caller who is not believed is asked for a token, unless a header asks for something else.
+func Write(w http.ResponseWriter, p Problem, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	switch p.Status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="darter"`)
+		if h.Get("WWW-Authenticate") == "" {
+			h.Set("WWW-Authenticate", `Bearer realm="darter"`)
+		}
 	case http.StatusTooManyRequests:
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter(err).Seconds()))))
 	}
 	w.WriteHeader(p.Status)
-	body, _ := json.Marshal(p) // two strings and a number
+	body, _ := json.Marshal(p) // texts and a number
 	w.Write(body)
 }
