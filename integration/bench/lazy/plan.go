@@ -22,6 +22,7 @@ type plan struct {
 	Sizes []int64       // SIZE: of the images that are started, compressed, bytes
 	Runs  int           // RUNS: at most
 	Time  time.Duration // TIME: no run begins that would likely end later
+	Plain bool          // PLAIN=0: start the lazy image only; an ordinary one of 3 GiB takes minutes
 	Quick bool          // QUICK=1: all images an eighth, for a try of the benchmark itself
 }
 
@@ -32,6 +33,7 @@ func parsePlan(getenv func(string) string) (plan, error) {
 		Rows:  r.Words("ROWS", []string{startRow, randomRow, filesRow, buildRow}),
 		Rates: r.Rates("RATE", lab.Gbit, 200*lab.Mbit), Sizes: r.Sizes("SIZE", 1<<30, 3<<30),
 		Runs: r.Number("RUNS", 1, 100, 3), Time: r.Time("TIME", 20*time.Minute), Quick: r.Flag("QUICK"),
+		Plain: r.Number("PLAIN", 0, 1, 1) == 1,
 	}
 	if p.Quick {
 		for i := range p.Sizes {
@@ -62,10 +64,12 @@ func (p plan) scale(n int64) int64 {
 	return n
 }
 
+const startName = "start"
+
 // started is the image of a size whose container is started.
 func started(size int64) recipe {
 	const small = 4000
-	return recipe{Name: "start", Small: small, More: max(0, size-small*smallSize)*4/3 + 1}
+	return recipe{Name: startName, Small: small, More: max(0, size-small*smallSize)*4/3 + 1}
 }
 
 // reads is the image that is read. Its chunks have 1 MiB.

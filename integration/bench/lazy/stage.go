@@ -68,8 +68,10 @@ func (s *stage) push(ctx context.Context, r recipe) (im pushed, err error) {
 	if err != nil {
 		return im, err
 	}
-	if im.ordinary, err = s.Registry.PushLayout(ctx, b.ordinary, "bench/"+r.Name+":1"); err != nil {
-		return im, err
+	if s.plan.Plain || r.Name != startName {
+		if im.ordinary, err = s.Registry.PushLayout(ctx, b.ordinary, "bench/"+r.Name+":1"); err != nil {
+			return im, err
+		}
 	}
 	if im.nydus, err = s.Registry.PushLayout(ctx, b.nydus, "bench/"+r.Name+"-nydus:1"); err != nil {
 		return im, err

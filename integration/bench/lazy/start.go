@@ -81,14 +81,15 @@ func (s *stage) start(ctx context.Context, im pushed, rate lab.Rate, number int)
 			})
 		}
 	}
-	err := inTurn(number,
-		both("plain",
+	parts := []func() error{both("lazy",
+		func() (float64, error) { return s.pullLazy(ctx, im) },
+		func() (float64, error) { return s.firstByte(ctx, s.node.Containerd, lab.Door, im.nydus.Ref) })}
+	if s.plan.Plain {
+		parts = append(parts, both("plain",
 			func() (float64, error) { return s.pullWhole(ctx, im) },
-			func() (float64, error) { return s.firstByte(ctx, s.plain, "overlayfs", im.ordinary.Ref) }),
-		both("lazy",
-			func() (float64, error) { return s.pullLazy(ctx, im) },
-			func() (float64, error) { return s.firstByte(ctx, s.node.Containerd, lab.Door, im.nydus.Ref) }))
-	if err != nil {
+			func() (float64, error) { return s.firstByte(ctx, s.plain, "overlayfs", im.ordinary.Ref) }))
+	}
+	if err := inTurn(number, parts...); err != nil {
 		return nil, err
 	}
 	return r, s.unmounted(ctx)
