@@ -173,7 +173,7 @@ func (a *Authority) RevokeSerial(ctx context.Context, serial, by string) (*model
 }
 
 // followEvery is how often a manager asks the database for what others revoked.
-const followEvery = 2 * time.Second
+const followEvery = time.Second
 
 // Follow has an identity, the manager's own, refuse what is revoked, until ctx ends, and
 // returns nil. A database that does not answer changes nothing.
