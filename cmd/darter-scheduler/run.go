@@ -90,9 +90,9 @@ func run(ctx context.Context, cfg Config) error {
 	parts.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, cfg.joins(), id) })
 	if cfg.Manager.Address != "" {
 		f := dynamic.New(cfg.Manager, id.ClientTLS(pki.Manager), func() *managerv1.Hello { return hello(&cfg) },
-			func(ctx context.Context, s *managerv1.State) error { // [swarm] changes with a restart only
+			func(ctx context.Context, s *managerv1.State) error {
 				revoked.Set(ctx, s.GetRevoked())
-				return nil
+				return apply(scheduler, cfg.core(), s.GetSettings())
 			})
 		parts.Add("manager", f.Run)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,11 @@ func printStatus(w io.Writer, s darterdv1.Status, now time.Time) {
 	if !s.CertificateExpires.IsZero() {
 		t.row("certificate", expiry(s.CertificateExpires, now))
 	}
+	if s.Manager != nil {
+		t.row("manager", managerLine(*s.Manager, now))
+		t.row("settings", settingsLine(*s.Manager))
+		t.row("cluster", or(s.Manager.Cluster, "none")+because(s.Manager.Because))
+	}
 	if len(s.Schedulers) == 0 {
 		t.row("scheduler", "none: every download goes to the origin")
 	}
@@ -54,6 +60,41 @@ func printStatus(w io.Writer, s darterdv1.Status, now time.Time) {
 	t.row("received", sources(s.Bytes))
 	t.row("sent", size(s.Uploaded))
 	t.print(w)
+}
+
+func managerLine(m darterdv1.Manager, now time.Time) string {
+	text := m.Address + ", connected"
+	if !m.Connected {
+		text = m.Address + ", away"
+	}
+	if !m.Since.IsZero() {
+		text += " for " + age(m.Since, now)
+	}
+	if m.Error != "" {
+		text += " (" + m.Error + ")"
+	}
+	return text
+}
+
+func settingsLine(m darterdv1.Manager) string {
+	text := "none: the node's file holds"
+	if m.Version != 0 {
+		text = fmt.Sprintf("version %d in force", m.Version)
+	}
+	if m.Restored {
+		text += ", as kept on disk"
+	}
+	if m.Refused != "" {
+		text += "; the newest cannot be: " + m.Refused
+	}
+	return text
+}
+
+func because(reasons []string) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(reasons, ", ")
 }
 
 func scheduler(c darterdv1.Scheduler, now time.Time) string {

@@ -49,7 +49,7 @@ type Config struct {
 	Health      Listen                `toml:"health" doc:"Health over HTTP: /healthz, /healthy, /server/ping."`
 	Metrics     Listen                `toml:"metrics" doc:"Prometheus metrics over HTTP: /metrics."`
 	Jobs        Listen                `toml:"jobs" doc:"The manager's jobs over gRPC (preheat, delete, who has what). Only certificates of role manager are let in. The usual address is :65000; empty serves none."`
-	Manager     dynamic.Config        `toml:"manager" doc:"The manager, whose limits replace those of this file while the node runs. Nothing waits for it."`
+	Manager     dynamic.Config        `toml:"manager" doc:"The manager. What it sets replaces what this file says of limits, slots, quota, floor and ttl while the node runs, and it names what is blocked. Nothing waits for it."`
 	Control     Control               `toml:"control" doc:"The socket of the program darter."`
 	Origin      registry.Limits       `toml:"origin" doc:"Bounds of every read of an origin."`
 	Upstream    upstream.Config       `toml:"upstream" doc:"Which servers are read for other nodes, and for URLs (darter get)."`
@@ -79,7 +79,7 @@ func (t TLS) files() pki.Files { return pki.Files{CA: t.CA, Cert: t.Cert, Key: t
 
 // Scheduler names the schedulers.
 type Scheduler struct {
-	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers. Contents are spread over all that answer: give every node the same list, in any order."`
+	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers. Contents are spread over all that answer: give every node the same list, in any order. Empty = those of the cluster that the manager says."`
 	Wait      config.Duration `toml:"wait" doc:"How long a new download waits for a scheduler that is away before it goes to the origin."`
 }
 
@@ -179,8 +179,8 @@ func (c *Config) Validate() error {
 			check(key, err)
 		}
 	}
-	if len(c.Scheduler.Addresses) == 0 {
-		check("scheduler.addresses", errors.New("empty, want at least one host:port"))
+	if len(c.Scheduler.Addresses) == 0 && c.Manager.Address == "" {
+		check("scheduler.addresses", errors.New("empty, want at least one host:port, or manager.address"))
 	}
 	for _, a := range c.Scheduler.Addresses {
 		_, _, err := net.SplitHostPort(a)

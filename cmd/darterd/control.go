@@ -54,6 +54,7 @@ func (d *daemon) status() darterdv1.Status {
 		Store: darterdv1.Store{Dir: d.cfg.Store.Root, Reserved: u.Reserved, Quota: u.Quota, DiskFree: u.DiskFree, Floor: u.Floor},
 		Bytes: darterdv1.Sources{FromPeers: d.counters.fromPeers.Load(), FromSeed: d.counters.fromSeed.Load(), FromOrigin: d.counters.fromOrigin.Load()},
 	}
+	s.Manager = d.managed()
 	for _, t := range d.tracker.States() {
 		state := darterdv1.Scheduler{Address: t.Address, Name: t.Scheduler, State: darterdv1.SchedulerConnecting, Since: t.Since}
 		if t.Connected {

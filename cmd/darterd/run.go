@@ -22,6 +22,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/preheat"
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
+	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/metrics"
@@ -62,6 +63,8 @@ type daemon struct {
 	own      *httpsource.Source // for users of this one
 	node     *node.Node
 	limits   *limit.Limits
+	rules    *fetcher.Rules
+	follower *dynamic.Follower // of the manager, nil = there is none
 	exchange *exchange.Exchange
 	tracker  *tracker.Client
 	fetcher  *fetcher.Local
@@ -147,10 +150,10 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	peer := cfg.node()
-	d.limits = peer.Limits
+	d.limits, d.rules = peer.Limits, &fetcher.Rules{}
 	book, events := budget.New(), d.counters.events(log.G(ctx))
 	events.OriginPaused = book.Note
-	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.urls}, Book: book}}, security{d.id}, events)
+	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: d.rules.Origins(budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.urls}, Book: book})}, security{d.id}, events)
 	if err != nil {
 		return err
 	}
@@ -172,7 +175,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.own}, Book: book}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.own}, Book: book}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits, Rules: d.rules}); err != nil {
 		return err
 	}
 	return d.openDoors(ctx)

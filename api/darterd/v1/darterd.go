@@ -79,6 +79,7 @@ type Status struct {
 	Reason             string      `json:"reason,omitempty"` // why it is not ready
 	CertificateExpires time.Time   `json:"certificate_expires,omitzero"`
 	Schedulers         []Scheduler `json:"schedulers"`
+	Manager            *Manager    `json:"manager,omitempty"`
 	Links              int         `json:"links"` // control channels to other hosts that are up
 	Tasks              TaskCounts  `json:"tasks"`
 	Store              Store       `json:"store"`
@@ -100,6 +101,19 @@ type Scheduler struct {
 	State   string    `json:"state"`
 	Since   time.Time `json:"since,omitzero"`  // of State
 	Error   string    `json:"error,omitempty"` // the last one, where it is not connected
+}
+
+// Manager is what the node has from its manager.
+type Manager struct {
+	Address   string    `json:"address"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`    // of Connected, or of its loss
+	Error     string    `json:"error,omitempty"`   // why it is not connected
+	Version   int64     `json:"version"`           // of the settings in force; 0 = none
+	Restored  bool      `json:"restored"`          // they are those that were kept on disk
+	Refused   string    `json:"refused,omitempty"` // why the newest are not in force
+	Cluster   string    `json:"cluster,omitempty"` // in which the manager put the node; "" = in none
+	Because   []string  `json:"because,omitempty"` // why in this one
 }
 
 // TaskCounts counts the tasks that the node holds, whole or in part.
