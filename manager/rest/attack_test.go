@@ -19,7 +19,11 @@ func (w *world) dump() (all []string) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		defer rows.Close()
+		defer func() {
+			if err := rows.Close(); err != nil {
+				w.t.Error(err)
+			}
+		}()
 		columns, err := rows.Columns()
 		if err != nil {
 			w.t.Fatal(err)
