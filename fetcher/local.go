@@ -38,6 +38,7 @@ type Config struct {
 	FirstByte     config.Duration `toml:"first_byte" doc:"Longest wait for a content's first byte from the piece network; then this node reads the origin itself. Keep it below mirror.first_byte_timeout."`
 	Stall         config.Duration `toml:"stall" doc:"Longest wait for the next byte from the piece network; then this node reads the rest from the origin itself."`
 	Urgent        config.Duration `toml:"urgent" doc:"The same two waits, where they are longer, for bytes that a program is blocked on (a lazy image, nydusd). Keep it below mirror.answer.lazy_timeout."`
+	Slow          config.Rate     `toml:"slow" doc:"Where less comes from neighbours, and less than a quarter of what the origin was seen to give, this node asks its scheduler to let it read the origin. 0 = never."`
 	TagMemory     config.Duration `toml:"tag_memory" doc:"How long what a tag named is remembered for the time that its registry fails."`
 	StaleTags     string          `toml:"stale_tags" doc:"Whose word on a tag is taken while its registry fails and this node does not remember it: own (nobody's), seeds, or members (any node of the cluster; what most say). Such answers are marked as stale."`
 	FilteredQuery []string        `toml:"filtered_query" doc:"Query parameters of URLs that do not change what the URL names, such as signatures and expiry; x-* is all that begin so."`
@@ -46,7 +47,7 @@ type Config struct {
 // Default returns the settings that suit data centres.
 func Default() Config {
 	return Config{
-		FirstByte: config.Duration(8 * time.Second), Stall: config.Duration(10 * time.Second), Urgent: config.Duration(2 * time.Second),
+		FirstByte: config.Duration(8 * time.Second), Stall: config.Duration(10 * time.Second), Urgent: config.Duration(2 * time.Second), Slow: config.Rate(node.Default().SlowRate * 8),
 		TagMemory: config.Duration(24 * time.Hour), StaleTags: StaleMembers,
 		FilteredQuery: httpsource.FilteredQuery(),
 	}
@@ -62,6 +63,9 @@ func (c Config) Validate() error {
 		if d.d <= 0 || d.d > config.Duration(7*24*time.Hour) {
 			errs = append(errs, fmt.Errorf("%s: %v, want more than 0 and at most 168h", d.key, d.d))
 		}
+	}
+	if c.Slow < 0 {
+		errs = append(errs, fmt.Errorf("slow: %v, want 0 or more", c.Slow))
 	}
 	if !slices.Contains([]string{StaleOwn, StaleSeeds, StaleMembers}, c.StaleTags) {
 		errs = append(errs, fmt.Errorf("stale_tags: %q, want own, seeds or members", c.StaleTags))

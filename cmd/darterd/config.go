@@ -233,6 +233,7 @@ func (c *Config) node() node.Config {
 	}
 	n.SetSlots(c.Peer.UploadSlots, c.Peer.DownloadSlots)
 	n.Limits = limit.New(c.Limits)
+	n.SlowRate = c.Fetch.Slow.BytesPerSecond()
 	n.SchedulerWait, n.IdleAfter = c.Scheduler.Wait.Duration(), c.Peer.IdleAfter.Duration()
 	return n
 }

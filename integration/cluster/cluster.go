@@ -197,6 +197,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if role == pki.Seed {
 		cfg = node.DefaultSeed()
 	}
+	cfg.SlowRate = 0 // machines of tests are slow
 	if o.Config != nil {
 		o.Config(&cfg)
 	}

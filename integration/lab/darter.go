@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 )
@@ -99,6 +100,7 @@ type DarterdOptions struct {
 	Extra      string            // TOML behind all else
 	AsShipped  bool              // be as patient as darterd is by default, not as tests on a busy machine want it
 	StoreRoot  string            // of the piece store, which may fill its disk; "" = in the host's data
+	Ahead      time.Duration     // of its monotonic clock before the machine's, by a time namespace
 }
 
 // StartDarterd starts a darterd on the host and waits until it is ready.
@@ -115,8 +117,13 @@ func (c *Cluster) StartDarterd(ctx context.Context, h *Host, o DarterdOptions) (
 	if err != nil {
 		return nil, err
 	}
+	argv := []string{c.programs.path("darterd"), "--config", config}
+	if o.Ahead > 0 {
+		by := fmt.Sprint(int(o.Ahead.Seconds()))
+		argv = append([]string{"unshare", "--time", "--fork", "--kill-child", "--monotonic", by, "--boottime", by}, argv...)
+	}
 	d.Process, err = h.Start(ctx, Program{
-		Name: "darterd", Argv: []string{c.programs.path("darterd"), "--config", config},
+		Name: "darterd", Argv: argv,
 		Ready: h.Healthy(fmt.Sprintf("http://127.0.0.1:%d/healthz", healthPort)),
 	})
 	return d, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
@@ -77,6 +78,12 @@ func (s *stage) addNodes(count int) {
 	for range count {
 		s.nodes = append(s.nodes, s.start(s.host(fmt.Sprint("node", len(s.nodes)+1)), lab.DarterdOptions{}))
 	}
+}
+
+// addAhead starts a node whose monotonic clock is 30 days before the others'.
+func (s *stage) addAhead() {
+	s.t.Helper()
+	s.nodes = append(s.nodes, s.start(s.host(fmt.Sprint("node", len(s.nodes)+1)), lab.DarterdOptions{Ahead: 30 * 24 * time.Hour}))
 }
 
 // addCramped starts a node whose store is on a file system of so many bytes.

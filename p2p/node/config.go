@@ -24,6 +24,9 @@ type Config struct {
 	SchedulerWait time.Duration
 	// OriginStall is how long an origin may send nothing before its answer is dropped.
 	OriginStall time.Duration
+	// SlowRate, in bytes a second: where less comes from neighbours, they are compared
+	// with the origin (pace.go). 0 = never.
+	SlowRate int64
 	// OriginTries is how often in a row an origin may fail without a new byte.
 	OriginTries int
 	// IdleAfter is how long a complete task without neighbours or readers, or a link
@@ -36,7 +39,7 @@ func Default() Config {
 	return Config{
 		Download: download.Default(), Upload: upload.Default(),
 		HaveDelay: 10 * time.Millisecond, SchedulerWait: 5 * time.Second,
-		OriginStall: 10 * time.Second, OriginTries: 3, IdleAfter: time.Minute,
+		OriginStall: 10 * time.Second, OriginTries: 3, SlowRate: 1_500_000, IdleAfter: time.Minute,
 	}
 }
 
@@ -74,6 +77,8 @@ func (c Config) Validate() error {
 		return errors.New("have delay: want 0 to 1s")
 	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0:
 		return errors.New("node: times must be more than 0")
+	case c.SlowRate < 0:
+		return errors.New("slow rate: want 0 or more")
 	case c.OriginTries < 1 || c.OriginTries > 100:
 		return errors.New("origin tries: want 1 to 100")
 	}

@@ -60,7 +60,7 @@ func (c *crawl) read(bytes int64, waited time.Duration) bool {
 
 // rate returns the mean of all that was read in bytes a second, 0 = too little to say.
 func (c *crawl) rate() float64 {
-	if c.total.bytes < 1<<20 || c.total.waited <= 0 {
+	if c.total.bytes < 512<<10 || c.total.waited <= 0 {
 		return 0
 	}
 	return float64(c.total.bytes) / max(c.total.waited, 10*time.Millisecond).Seconds()

@@ -7,14 +7,10 @@ import (
 )
 
 // Neighbours that live and send, but over slow links, are compared with the origin. What
-// comes from them is measured while a reader waits. Below slowRate, and below a
+// comes from them is measured while a reader waits. Below Config.SlowRate, and below a
 // slowShare of what the origin was seen to give this host, the scheduler is asked to let
 // it read the origin. A host that knows nothing of the origin reads a short run first.
 const (
-	// slowRate, bytes a second: no link of a data centre is slower. Above it the origin is
-	// spared, and crowds that have just begun, or machines that are short of CPU, are not
-	// taken for slow links.
-	slowRate  = 2 << 20
 	slowShare = 1.0 / 4
 	// paceWindow is how long is measured; a swarm that begins is slow in its first.
 	paceWindow  = 750 * time.Millisecond
@@ -50,8 +46,8 @@ type pace struct {
 func (p *pace) due(now time.Time) bool { return p.began.IsZero() || now.Sub(p.began) >= paceWindow }
 
 // look takes how many bytes have come so far, how many more neighbours hold, and what the
-// origin gives, in bytes a second, 0 = not known.
-func (p *pace) look(now time.Time, bytes, held int64, origin float64) verdict {
+// origin gives, in bytes a second, 0 = not known. Above slowRate nothing is slow.
+func (p *pace) look(now time.Time, bytes, held int64, origin, slowRate float64) verdict {
 	age := now.Sub(p.began)
 	began := p.began
 	was := p.bytes
@@ -94,7 +90,7 @@ func (s slowness) recent(now time.Time) bool { return !s.seen.IsZero() && now.Su
 func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 	now := time.Now()
 	waits := t.puller != nil && t.puller.waits
-	if !t.pace.due(now) || t.puller != nil && !waits || t.relief != nil || t.stream != nil || t.err != nil || class == p2p.Background ||
+	if n.cfg.SlowRate == 0 || !t.pace.due(now) || t.puller != nil && !waits || t.relief != nil || t.stream != nil || t.err != nil || class == p2p.Background ||
 		t.pace.beside >= maxBeside || n.cfg.Limits.Receiving(t.id, class).Limited() { // it may be that which is slow
 		return
 	}
@@ -104,7 +100,7 @@ func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 		n.tracker.Starved(t.id, first, false, true)
 		return
 	}
-	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, t.heldByOthers(), origin) {
+	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, t.heldByOthers(), origin, float64(n.cfg.SlowRate)) {
 	case paceGood:
 		for id, nb := range t.neighbours {
 			n.hostLocked(id).slow, nb.slow = slowness{}, false
@@ -154,7 +150,7 @@ func (n *Node) knownSlowLocked(t *task, now time.Time, origin float64) bool {
 		}
 		sum += s.rate
 	}
-	return len(t.neighbours) > 0 && sum < slowRate && sum < origin*slowShare
+	return len(t.neighbours) > 0 && sum < float64(n.cfg.SlowRate) && sum < origin*slowShare
 }
 
 // apart reports whether this host reads t from the origin because its neighbours are slow.

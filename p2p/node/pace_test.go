@@ -32,7 +32,7 @@ func TestPace(t *testing.T) {
 				if !p.due(now) {
 					t.Fatalf("step %d is not due", i)
 				}
-				if got := p.look(now, bytes, s.held, s.origin); got != s.want {
+				if got := p.look(now, bytes, s.held, s.origin, 1_500_000); got != s.want {
 					t.Errorf("step %d: %d, want %d", i, got, s.want)
 				}
 			}

@@ -276,10 +276,10 @@ func (r *Reader) Close() error {
 	}
 	r.cancel()
 	r.n.core.ReaderGone(r.t.id, r.id)
-	r.n.closeLocked(r.t, r.lent)
-	if r.t.stream != nil {
-		r.n.leaveStreamLocked(r.t, r.id)
+	if s := r.t.stream; s != nil {
+		delete(s.at, r.id)
 	}
+	r.n.closeLocked(r.t, r.lent)
 	h := r.h
 	r.h = nil
 	h.Release()
@@ -294,4 +294,7 @@ func (n *Node) closeLocked(t *task, key uint64) {
 	delete(t.lent, key)
 	t.readers--
 	t.used = time.Now()
+	if t.stream != nil {
+		n.leaveStreamLocked(t)
+	}
 }

@@ -131,8 +131,7 @@ func (n *Node) dropPieceLocked(t *task, p p2p.Piece) {
 }
 
 // leaveStreamLocked is called when a reader of a streamed task is gone. The last one ends the task.
-func (n *Node) leaveStreamLocked(t *task, r download.ReaderID) {
-	delete(t.stream.at, r)
+func (n *Node) leaveStreamLocked(t *task) {
 	if t.readers > 0 {
 		n.dropPassedLocked(t)
 		return

@@ -58,7 +58,7 @@ func newStage(ctx context.Context, l *lab.Lab, nodes int, seed bool, limit lab.R
 			return nil, err
 		}
 		return cluster.StartDarterd(ctx, host, lab.DarterdOptions{
-			Seed: seed, Scheduler: sched.Addr, Extra: extra,
+			Seed: seed, Scheduler: sched.Addr, Extra: extra, AsShipped: true,
 			Registries: map[string]string{s.registry.Addr: "http://" + s.registry.Addr},
 		})
 	}
