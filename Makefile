@@ -94,11 +94,11 @@ test: ## all tests; lists those that were skipped and why
 	@$(call with_tools,$(TEST_TOOLS)) && \
 	run() { go test -json -count=1 -timeout 40m "$$@" || failed=1; } && { \
 		failed=0; \
-		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench|manager)|p2p/store)(/|$$)'); \
+		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench|manager|trouble)|p2p/store)(/|$$)'); \
 		run -race -skip PowerCut ./p2p/store/...; \
 		run -short -run PowerCut ./p2p/store/...; \
 		run -short ./integration/swarmsim/...; \
-		run -race -p 1 ./integration/lab/... ./integration/containerd/... ./integration/manager/... ./integration/bench/...; \
+		run -race -p 1 ./integration/lab/... ./integration/containerd/... ./integration/manager/... ./integration/trouble ./integration/bench/...; \
 		exit $$failed; \
 	} | go run ./$(TOOLS)/skips
 

@@ -56,6 +56,9 @@ func TestStressPeers(t *testing.T) {
 	if os.Getenv("DARTER_STRESS") == "" {
 		t.Skip("minutes: DARTER_STRESS=1")
 	}
+	if reason := lab.Unmet("iptables"); reason != "" {
+		t.Skip(reason)
+	}
 	s := newStage(t)
 	s.addAhead()
 	s.addNodes(6)
