@@ -90,7 +90,7 @@ func (n *Node) tellLocked(t *task, nb *neighbour) {
 	if h == nil || h.link == nil {
 		return
 	}
-	nb.told, nb.quiet = true, false
+	nb.told, nb.quiet, nb.untold = true, false, nil
 	for _, r := range t.readings {
 		h.link.Send(exchange.Reading{Task: t.id, Reading: r})
 	}
@@ -160,18 +160,32 @@ func (n *Node) flushSoonLocked() {
 	})
 }
 
+// untoldMost is how many pieces that a neighbour holds, too, may wait until one comes that it lacks.
+const untoldMost = 16
+
+// needs reports whether a neighbour could ask for one of the pieces, or is a seed, which
+// chooses by what others lack.
+func (nb *neighbour) needs(pieces []p2p.Piece) bool {
+	return nb.set == nil || nb.host.Seed || slices.ContainsFunc(pieces, func(p p2p.Piece) bool { return !nb.set.Has(p) })
+}
+
 // flushLocked tells every neighbour what came since the last time; those that are
-// complete and choose nothing need not know.
+// complete and choose nothing need not know. What a neighbour holds itself, which is half of
+// all, is told with the next piece that it lacks.
 func (n *Node) flushLocked() {
 	n.flushing, n.flushed = false, time.Now()
 	for t := range n.untold {
-		have := exchange.Have{Task: t.id, Pieces: t.pending}
-		t.pending = nil
+		have := t.pending
+		t.pending = t.pending[:0]
 		for nb, l := range n.toldLocked(t) {
 			if nb.set != nil && nb.set.Full() && !nb.host.Seed && !t.haveAll() {
 				continue
 			}
-			l.Send(have)
+			nb.untold = append(nb.untold, have...)
+			if nb.needs(have) || t.haveAll() || len(nb.untold) >= untoldMost {
+				l.Send(exchange.Have{Task: t.id, Pieces: nb.untold})
+				nb.untold = nb.untold[:0]
+			}
 		}
 	}
 	clear(n.untold)

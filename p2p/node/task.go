@@ -62,6 +62,7 @@ type neighbour struct {
 	quiet    bool // it told us to relay it none
 	slow     bool // its pieces come so slowly that this host's puller does not wait for them
 	set      *p2p.PieceSet
+	untold   []p2p.Piece // of ours, which it holds itself
 	geometry p2p.Geometry
 	stats    PeerStats
 }
