@@ -278,6 +278,10 @@ func (c *Core) Refused(now time.Time, id RequestID, why Refusal) {
 	c.advance(now, h)
 }
 
+// Active reports whether a task lacks something or is waited for: while not, nothing is
+// asked for and nothing can be late.
+func (c *Core) Active() bool { return len(c.order)+len(c.reqs) > 0 }
+
 // Outstanding returns the number of requests that are not answered yet.
 func (c *Core) Outstanding() int { return len(c.reqs) }
 

@@ -60,6 +60,8 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	work chan struct{} // wakes Run
+
 	mu        sync.Mutex
 	closed    bool
 	core      *download.Core
@@ -75,6 +77,7 @@ type Node struct {
 	untold    map[*task]struct{} // with haves that were not sent yet
 	flushing  bool
 	flushed   time.Time // when haves left last
+	looking   bool      // Run calls lookAgain soon
 	scheduler struct {
 		connected bool
 		since     time.Time     // of that state
@@ -96,7 +99,7 @@ func New(cfg Config, self p2p.HostID, st store.Store, origins Origins, sec Secur
 		core:  download.New(cfg.Download, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		slots: upload.NewSlots(cfg.Upload),
 		tasks: map[p2p.TaskID]*task{}, hosts: map[p2p.HostID]*host{}, past: newHistory(),
-		given: upload.Given{}, untold: map[*task]struct{}{}, rates: baselines{},
+		work: make(chan struct{}, 1), looking: true, given: upload.Given{}, untold: map[*task]struct{}{}, rates: baselines{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.scheduler.since, n.scheduler.changed = time.Now(), make(chan struct{})
@@ -112,7 +115,7 @@ const pollEvery = 25 * time.Millisecond
 // Run keeps the node's time until ctx ends; then it stops every download and reader
 // and waits for them.
 func (n *Node) Run(ctx context.Context) error {
-	poll, sweep := time.NewTicker(pollEvery), time.NewTicker(n.cfg.IdleAfter/4)
+	poll, sweep := time.NewTimer(pollEvery), time.NewTicker(n.cfg.IdleAfter/4)
 	defer poll.Stop()
 	defer sweep.Stop()
 	for {
@@ -120,15 +123,40 @@ func (n *Node) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			n.stop()
 			return nil
+		case <-n.work:
+			poll.Reset(pollEvery)
 		case <-poll.C:
-			n.mu.Lock()
-			if n.core.Outstanding() > 0 || n.core.Hungry() {
-				n.pollLocked()
+			if n.lookAgain() {
+				poll.Reset(pollEvery)
 			}
-			n.mu.Unlock()
 		case <-sweep.C:
 			n.sweep()
 		}
+	}
+}
+
+// lookAgain looks for late answers, and reports whether it should be called once more
+// after pollEvery. Where not, lookLocked wakes Run when there is something again: an idle
+// host sleeps.
+func (n *Node) lookAgain() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core.Outstanding() > 0 || n.core.Hungry() {
+		n.pollLocked()
+	}
+	n.looking = n.core.Active()
+	return n.looking
+}
+
+// lookLocked has lookAgain called soon if there is something to look for.
+func (n *Node) lookLocked() {
+	if n.looking || !n.core.Active() {
+		return
+	}
+	n.looking = true
+	select {
+	case n.work <- struct{}{}:
+	default: // the last word was not read yet
 	}
 }
 
@@ -158,6 +186,7 @@ func (n *Node) pollLocked() {
 	if n.closed {
 		return
 	}
+	n.lookLocked()
 	out := n.core.Poll(time.Now())
 	for _, id := range out.Abandon {
 		n.abandonLocked(id)

@@ -137,6 +137,7 @@ func (n *Node) adoptLocked(t *task, h store.Task) error {
 		}
 	}
 	n.core.Add(t.id, t.geometry, t.have)
+	n.lookLocked()
 	heard := slices.Clone(t.readings)
 	for _, proof := range h.Proofs() {
 		if p2p.IsReading(proof) {
