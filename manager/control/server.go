@@ -57,6 +57,7 @@ type Server struct {
 	now    func() time.Time
 
 	changed chan struct{} // of capacity 1
+	applied chan struct{} // of capacity 1: a member has another version in force
 	stop    chan struct{} // closed when streams shall end
 	ready   chan struct{} // closed when there is a view
 	turns   turns
@@ -73,7 +74,7 @@ func New(c Config, store *database.Store, now func() time.Time, metrics promethe
 	}
 	s := &Server{
 		config: c, store: store, now: now,
-		changed: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}), streams: map[*stream]struct{}{},
+		changed: make(chan struct{}, 1), applied: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}), streams: map[*stream]struct{}{},
 		turns: make(turns, turnsAtOnce),
 	}
 	if metrics != nil {
@@ -110,6 +111,8 @@ func (s *Server) Run(ctx context.Context) error {
 	sweep := time.NewTicker(s.config.Heartbeat.Duration())
 	defer sweep.Stop()
 	failing := false
+	applied := s.applied
+	var soon <-chan time.Time // members told of a version: they are noted together
 	for {
 		err := s.refresh(ctx)
 		if ctx.Err() != nil {
@@ -128,6 +131,13 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		case <-poll.C:
 		case <-s.changed:
+		case <-applied:
+			applied, soon = nil, time.After(noteAfter)
+		case <-soon:
+			applied, soon = s.applied, nil
+			if err := s.note(ctx); err != nil && ctx.Err() == nil {
+				log.G(ctx).WithError(err).Warning("Cannot note what members have in force")
+			}
 		case <-sweep.C:
 			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
 				log.G(ctx).WithError(err).Warning("Cannot note which members are up")
@@ -161,8 +171,21 @@ func (s *Server) refresh(ctx context.Context) error {
 	return nil
 }
 
+// noteAfter is how long what members say of their versions is gathered before it is noted.
+const noteAfter = 200 * time.Millisecond
+
 // sweep notes who was heard of, and who was not for too long.
 func (s *Server) sweep(ctx context.Context) error {
+	if err := s.note(ctx); err != nil {
+		return err
+	}
+	now := s.now()
+	_, err := s.store.ExpireMembers(ctx, now.Add(-time.Duration(s.config.Missed)*s.config.Heartbeat.Duration()), now)
+	return err
+}
+
+// note notes who was heard of, and the version that is in force there.
+func (s *Server) note(ctx context.Context) error {
 	s.mu.Lock()
 	var seen []database.Sighting
 	for one := range s.streams {
@@ -171,14 +194,10 @@ func (s *Server) sweep(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	now := s.now()
-	if len(seen) > 0 {
-		if err := s.store.SeenMembers(ctx, seen, now); err != nil {
-			return err
-		}
+	if len(seen) == 0 {
+		return nil
 	}
-	_, err := s.store.ExpireMembers(ctx, now.Add(-time.Duration(s.config.Missed)*s.config.Heartbeat.Duration()), now)
-	return err
+	return s.store.SeenMembers(ctx, seen, s.now())
 }
 
 // Drain bounds how long Serve waits for calls when it stops.

@@ -77,7 +77,7 @@ func (s *Server) Connect(wire grpc.BidiStreamingServer[managerv1.ConnectRequest,
 	log.G(ctx).WithField("role", role).WithField("name", name).WithField("cluster", at.cluster).Debug("A member connected")
 
 	received := make(chan error, 1)
-	go func() { received <- one.receive(wire) }() // ends with the call's context
+	go func() { received <- s.receive(one, wire) }() // ends with the call's context
 	var last *managerv1.State
 	var seen *view
 	defer func() { one.turn.Swap(nil).end() }()
@@ -180,7 +180,7 @@ func (s *Server) forget(one *stream) {
 }
 
 // receive takes heartbeats until the stream ends, and returns why.
-func (s *stream) receive(wire grpc.BidiStreamingServer[managerv1.ConnectRequest, managerv1.ConnectResponse]) error {
+func (s *Server) receive(one *stream, wire grpc.BidiStreamingServer[managerv1.ConnectRequest, managerv1.ConnectResponse]) error {
 	for {
 		m, err := wire.Recv()
 		switch {
@@ -191,9 +191,15 @@ func (s *stream) receive(wire grpc.BidiStreamingServer[managerv1.ConnectRequest,
 		case m.GetHeartbeat() == nil:
 			return status.Error(codes.InvalidArgument, "a message after Hello that is no Heartbeat")
 		}
-		s.version.Store(m.GetHeartbeat().GetStateVersion())
-		s.beats.Add(1)
-		s.turn.Swap(nil).end()
+		was := one.version.Swap(m.GetHeartbeat().GetStateVersion())
+		one.beats.Add(1)
+		if was != m.GetHeartbeat().GetStateVersion() {
+			select {
+			case s.applied <- struct{}{}:
+			default:
+			}
+		}
+		one.turn.Swap(nil).end()
 	}
 }
 

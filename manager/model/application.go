@@ -8,7 +8,8 @@ type Application struct {
 	ID          int64  `json:"id" gorm:"primaryKey"`
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
-	// Priority is from 0, the most urgent, to 6.
+	// Priority is from 0, the most urgent, to 6: 0 and 1 as for a program that is blocked on
+	// the bytes, 2 to 4 as the reader asks, 5 and 6 as for nobody who waits.
 	Priority int64 `json:"priority"`
 	// URLs are priorities of their own for what matches; the first that matches counts.
 	URLs      []URLPriority `json:"urls,omitempty" gorm:"serializer:json"`

@@ -47,7 +47,8 @@ type Limits struct {
 	Background *int64 `json:"background,omitempty"` // taken for nobody who waits
 }
 
-// Swarm is how schedulers connect the nodes that take a task.
+// Swarm is how schedulers connect the nodes that take a task. What is less than its
+// neighbours allow, or more, follows them.
 type Swarm struct {
 	Neighbours      *int64 `json:"neighbours,omitempty"`       // mean number of a node's in a task
 	LargeSwarm      *int64 `json:"large_swarm,omitempty"`      // nodes above which large_neighbours counts
@@ -70,11 +71,12 @@ type Disk struct {
 	TTLSeconds *int64 `json:"ttl_seconds,omitempty"` // since the last use; 0 = forever
 }
 
-// Block is what members refuse to download and to serve.
+// Block is what the piece network does not download and not serve. Clients that can go to
+// a registry themselves do (fetcher/DESIGN.md).
 type Block struct {
-	Applications []string `json:"applications,omitempty"`
-	URLs         []string `json:"urls,omitempty"` // regular expressions
-	Tags         []string `json:"tags,omitempty"`
+	Applications []string `json:"applications,omitempty"` // names that downloads are made for
+	URLs         []string `json:"urls,omitempty"`         // regular expressions; a registry's content is https://<host>/v2/<repository>/{blobs,manifests}/<digest or tag>
+	Tags         []string `json:"tags,omitempty"`         // that users give downloads; no registry's tags
 }
 
 // minRate is the lowest limit that nodes accept, in bytes/s.
@@ -121,14 +123,14 @@ func (s *Settings) numbers() []number {
 	return []number{
 		rate("upload", s.Limits.Upload), rate("download", s.Limits.Download), rate("task", s.Limits.Task),
 		rate("window", s.Limits.Window), rate("background", s.Limits.Background),
-		{"swarm.neighbours", s.Swarm.Neighbours, 2, 1000, false},
+		{"swarm.neighbours", s.Swarm.Neighbours, 2, 256, false},
 		{"swarm.large_swarm", s.Swarm.LargeSwarm, 1, 1e6, false},
-		{"swarm.large_neighbours", s.Swarm.LargeNeighbours, 2, 1000, false},
+		{"swarm.large_neighbours", s.Swarm.LargeNeighbours, 2, 256, false},
 		{"swarm.seed_degree", s.Swarm.SeedDegree, 1, 10000, false},
-		{"swarm.rack_neighbours", s.Swarm.RackNeighbours, 0, 1000, false},
-		{"swarm.bridges", s.Swarm.Bridges, 0, 1000, false},
+		{"swarm.rack_neighbours", s.Swarm.RackNeighbours, 0, 128, false},
+		{"swarm.bridges", s.Swarm.Bridges, 0, 256, false},
 		{"pieces.upload_slots", s.Pieces.UploadSlots, 1, 1024, false},
-		{"pieces.download_slots", s.Pieces.DownloadSlots, 1, 1024, false},
+		{"pieces.download_slots", s.Pieces.DownloadSlots, 1, 64, false},
 		{"disk.quota", s.Disk.Quota, 0, mostBytes, false},
 		{"disk.keep_free", s.Disk.KeepFree, 0, mostBytes, false},
 		{"disk.ttl_seconds", s.Disk.TTLSeconds, 0, 10 * 365 * 86400, false},
