@@ -34,6 +34,7 @@ var schedulerConfig string
 type Cluster struct {
 	programs Programs
 	dir      string // of the certificates
+	manager  string // whom members follow; "" = nobody
 	lab      *Lab
 }
 
@@ -53,6 +54,7 @@ func (c *Cluster) configure(ctx context.Context, h *Host, role, text string, val
 	if err != nil {
 		return "", err
 	}
+	values["Manager"] = c.manager
 	values["CA"], values["Dir"], values["Data"], values["Name"] = c.dir, h.Dir, filepath.Join(h.Data, "darter"), h.Name
 	path = filepath.Join(h.Dir, role+".toml")
 	if err := errors.Join(os.MkdirAll(filepath.Join(h.Data, "darter"), 0o755), writeConfig(path, text, values)); err != nil {

@@ -12,6 +12,7 @@ import (
 type System struct {
 	Lab       *Lab
 	Cluster   *Cluster
+	Manager   *Manager // nil = there is none
 	Registry  *Registry
 	Scheduler *Scheduler
 	Seed      *Darterd
@@ -31,6 +32,8 @@ type Node struct {
 type SystemOptions struct {
 	Nodes int
 	Link  Link // of every host
+	// Manager starts a manager, which all others follow.
+	Manager bool
 	// Registries are beside the lab's own and docker.io, which is the lab's, too.
 	Registries map[string]string
 	// Door gives every node the snapshot door beside the mirror. ctr and nerdctl
@@ -60,6 +63,14 @@ func (l *Lab) StartSystem(ctx context.Context, o SystemOptions) (*System, error)
 	}
 	if s.Registry, err = host.StartRegistry(ctx); err != nil {
 		return nil, err
+	}
+	if o.Manager {
+		if host, err = l.AddHost(ctx, "manager", o.Link); err != nil {
+			return nil, err
+		}
+		if s.Manager, err = s.Cluster.StartManager(ctx, host, ""); err != nil {
+			return nil, err
+		}
 	}
 	if host, err = l.AddHost(ctx, "scheduler", o.Link); err != nil {
 		return nil, err

@@ -133,7 +133,7 @@ func (r *run) onNodes(ctx context.Context) {
 func (r *run) onNode(ctx context.Context, n Node) {
 	var err error
 	for try := range r.cfg.Tries {
-		if err = r.try(ctx, n); err == nil || ctx.Err() != nil || !unreachable(err) {
+		if err = r.try(ctx, n); err == nil || ctx.Err() != nil || !unreachable(err) || try == r.cfg.Tries-1 {
 			break
 		}
 		select {

@@ -94,7 +94,6 @@ func measure(ctx context.Context, p plan, out io.Writer) (_ *report, err error) 
 		*phase.into = after.since(before)
 		fmt.Fprintf(out, "  %s\n", phase.into)
 	}
-	r.Broken = b.crowd.broken.Load()
 	return r, nil
 }
 

@@ -29,7 +29,6 @@ type crowd struct {
 	dialing chan struct{}
 
 	streams atomic.Int64 // that are open and have been told something
-	broken  atomic.Int64 // streams that ended
 	told    atomic.Int64 // states
 
 	mu      sync.Mutex
@@ -139,9 +138,6 @@ func (n *node) session(ctx context.Context, client managerv1.ManagerServiceClien
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			if heard && ctx.Err() == nil {
-				n.crowd.broken.Add(1)
-			}
 			if heard {
 				n.crowd.streams.Add(-1)
 			}

@@ -30,8 +30,7 @@ type report struct {
 	Rounds         []roundTimes `json:"rounds"` // one for each change
 	Lists          []listTimes  `json:"lists"`  // first all, then those that were asked for while a change was under way
 	ReturnSeconds  float64      `json:"return_s"`
-	Returning      usage        `json:"returning"`      // of the new process
-	Broken         int64        `json:"broken_streams"` // the killed manager's among them
+	Returning      usage        `json:"returning"` // of the new process
 }
 
 // roundTimes is one change: when the request was answered, and when nodes had it, from
