@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
@@ -256,21 +259,26 @@ func TestNydusAtOnce(t *testing.T) {
 			t.Fatal(pulled.Err)
 		}
 	}
-	ended := make(chan error, nodes)
-	for _, node := range s.Nodes {
-		go func() {
-			out, err := node.Run(t.Context(), lab.Nerdctl, "run", "--rm", "--net", "none", "--cgroup-parent", "/"+s.Lab.ID(), nydus.Ref, "sh", "-c", "cat /large /bin/busybox | wc -c")
-			if err == nil && len(strings.TrimSpace(out)) < len(fmt.Sprint(size)) {
-				err = fmt.Errorf("%s reads %s bytes", node.Host.Name, out)
-			}
-			ended <- err
-		}()
-	}
-	for range s.Nodes {
-		if err := <-ended; err != nil {
-			t.Error(err)
+	start := func(node *lab.Node, i lab.Image) (time.Duration, error) {
+		began := time.Now()
+		out, err := node.Run(t.Context(), lab.Nerdctl, "run", "--rm", "--net", "none", "--cgroup-parent", "/"+s.Lab.ID(), i.Ref, "sh", "-c", "cat /large /bin/busybox | wc -c")
+		if err == nil && len(strings.TrimSpace(out)) < len(fmt.Sprint(size)) {
+			err = fmt.Errorf("%s reads %s bytes", node.Host.Name, out)
 		}
+		return time.Since(began), err
 	}
+	took := make([]time.Duration, nodes)
+	var all errgroup.Group
+	for n, node := range s.Nodes {
+		all.Go(func() (err error) {
+			took[n], err = start(node, nydus)
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+	slices.Sort(took)
 	requests, err := s.Registry.Requests()
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +289,13 @@ func TestNydusAtOnce(t *testing.T) {
 			sent += r.Bytes
 		}
 	}
-	t.Logf("%d nodes: the registry sent %d bytes of blobs, which have %d", nodes, sent, data)
+	t.Logf("%d nodes: the registry sent %d bytes of blobs, which have %d; read to the end in %v (median), %v (last)", nodes, sent, data, took[nodes/2], took[nodes-1])
+	if nodes > 3 { // for the figure: another image on one node alone
+		_, single := s.convert(t, craft(t, pack(t, image.Gzip, image.File("large", 0o644, noise(6, size)))), "single")
+		mustRun(t, s.Nodes[0].Containerd, lab.Nerdctl, "pull", single.Ref)
+		alone, err := start(s.Nodes[0], single)
+		t.Logf("one node alone: %v, %v", alone, err)
+	}
 	if float64(sent) > 1.05*float64(data) {
 		t.Errorf("the registry sent %d bytes of blobs, which have %d", sent, data)
 	}

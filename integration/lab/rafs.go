@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/darter-p2p/darter/plugin/rafs/client"
 )
 
 //go:embed rafs.toml
@@ -53,6 +55,13 @@ func (c *Cluster) StartRafs(ctx context.Context, d *Darterd, extra string) (*Raf
 		Name: "rafs", Argv: []string{c.programs.path("darter-rafs"), "--config", path}, Ready: ListensAt(h.rafsSocket()),
 	})
 	return &Rafs{process, h}, err
+}
+
+// Mounts lists what the process mounts.
+func (r *Rafs) Mounts(ctx context.Context) ([]client.Mount, error) {
+	c := client.New(r.Host.rafsSocket())
+	defer c.Close()
+	return c.List(ctx)
 }
 
 // KillAlone ends the process as kill -9 does, but not those that it has started.

@@ -209,6 +209,21 @@ func TestNydusGoesInTheMiddle(t *testing.T) {
 	}
 	want(t, "a container", see(t, d, "one", name), "c", "b", "a")
 
+	// So it does where the pull is still remembered.
+	p = newPair(t, nil)
+	d = p.open(t, t.TempDir(), m, "*")
+	if parent, _, err = p.ordinary.prepare(t.Context(), d, 0, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	m.set(errdefs.ErrUnavailable)
+	for i := range 2 {
+		if parent, _, err = p.ordinary.prepare(t.Context(), d, 1+i, parent, nil); err != nil || parent == "" {
+			t.Fatal(err)
+		}
+	}
+	want(t, "a container", see(t, d, "one", parent), "c", "b", "a")
+	m.set(nil)
+
 	// And where the door serves nothing at all, containerd unpacks onto the files.
 	p = newPair(t, nil)
 	d = p.open(t, t.TempDir(), m, "*")

@@ -114,7 +114,13 @@ func (g *stager) take(ctx context.Context, r *request) (*staged, error) {
 		g.mu.Lock()
 		changed := g.changed
 		g.mu.Unlock()
-		if got, err := g.takeReady(r); got != nil || err != nil {
+		got, err := g.takeReady(r)
+		switch {
+		case got != nil && got.stood && m.alt == nil: // it was staged when the Nydus image could be used
+			g.placed(r.chain, got, false)
+			g.tell(func(q *ahead.Queue) { q.Plan(pullOf(r.image), m.from(l.index)) })
+			continue
+		case got != nil || err != nil:
 			return got, err
 		}
 		select {
@@ -229,12 +235,34 @@ func (g *stager) image(ctx context.Context, n *imageName) (*image, error) {
 	g.mu.Unlock()
 	select {
 	case <-r.done:
-		return r.image, r.err
+		if r.err != nil || r.image.alt == nil {
+			return r.image, r.err
+		}
+		return g.still(ctx, p, r), nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-g.life.Done():
 		return nil, because(stopped, context.Cause(g.life))
 	}
+}
+
+// still returns an image as it was read; without its Nydus image where this node cannot
+// mount that any more.
+func (g *stager) still(ctx context.Context, p ahead.Pull, r *reading) *image {
+	err := g.lazy.ready(ctx)
+	if err == nil || ctx.Err() != nil {
+		return r.image
+	}
+	log.G(ctx).WithField("image", r.image.name.ref).WithError(err).Warn("the Nydus image beside it cannot be used any more: the ordinary one is")
+	plain := *r.image
+	plain.alt = nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pulls[p] == r {
+		g.pulls[p] = &reading{done: r.done, image: &plain}
+		g.remove(r.image.alt.dir)
+	}
+	return &plain
 }
 
 // read reads an image; a failure is not remembered.

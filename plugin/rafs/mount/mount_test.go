@@ -46,15 +46,18 @@ func device(t *testing.T) string {
 
 func TestProbe(t *testing.T) {
 	needsRoot(t)
-	m := Probe(t.TempDir(), device(t), 'd')
+	m := Probe(t.TempDir(), device(t), 'd', "")
 	t.Logf("%+v", m)
 	if m.Mode == Refused {
 		t.Fatal(m.Reason)
 	}
-	if m := Probe(t.TempDir(), device(t), 'x'); m.Mode != Refused || !strings.Contains(m.Reason, "not the device's") {
+	if m := Probe(t.TempDir(), device(t), 'x', ""); m.Mode != Refused || !strings.Contains(m.Reason, "not the device's") {
 		t.Errorf("wrong bytes: %+v", m)
 	}
-	if m := Probe(t.TempDir(), "/nowhere", 'd'); m.Mode != Refused || m.Reason == "" {
+	if m := Probe(t.TempDir(), device(t), 'd', Loop); m.Mode != Loop || m.Reason != "" {
+		t.Errorf("loop devices alone: %+v", m)
+	}
+	if m := Probe(t.TempDir(), "/nowhere", 'd', ""); m.Mode != Refused || m.Reason == "" {
 		t.Errorf("no device: %+v", m)
 	}
 }
@@ -82,7 +85,7 @@ func TestModes(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	needsRoot(t)
-	m := Probe(t.TempDir(), device(t), 'd')
+	m := Probe(t.TempDir(), device(t), 'd', "")
 	broken := filepath.Join(t.TempDir(), "broken")
 	if err := os.WriteFile(broken, bytes.Repeat([]byte{1}, 8192), 0o600); err != nil {
 		t.Fatal(err)

@@ -13,10 +13,14 @@ import (
 // Probe finds out how this machine mounts images, by mounting a tiny one. device is a
 // file of DeviceSize bytes on the file system that the devices of images will be on;
 // the first byte of the probe image's file is read from it. dir is an empty directory
-// for the files of the probe.
-func Probe(dir, device string, want byte) Method {
+// for the files of the probe. With only one mode wanted the others are not tried; "" is
+// any.
+func Probe(dir, device string, want byte, only Mode) Method {
 	var refusals []string
 	for _, m := range []Method{{Mode: FileBacked, DirectIO: true}, {Mode: FileBacked}, {Mode: Loop}} {
+		if only != "" && m.Mode != only {
+			continue
+		}
 		err := try(m, dir, device, want)
 		if err == nil {
 			m.Reason = strings.Join(refusals, "; ")

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/plugin/rafs/device"
+	"github.com/darter-p2p/darter/plugin/rafs/mount"
 )
 
 // Config is the mount server.
@@ -18,6 +20,7 @@ type Config struct {
 	Cache   CacheConfig   `toml:"cache" doc:"Where chunks are kept."`
 	Fill    FillConfig    `toml:"fill" doc:"How the rest of mounted images is fetched."`
 	Fetch   device.Config `toml:"fetch" doc:"How chunks are fetched."`
+	Mount   MountConfig   `toml:"mount" doc:"How images are mounted."`
 	// Keep bounds how long readers hang when nobody comes back.
 	Keep config.Duration `toml:"keep" doc:"How long reads of live mounts wait for a mount server that has died; then they fail."`
 }
@@ -27,6 +30,17 @@ type CacheConfig struct {
 	Quota config.Bytes `toml:"quota" doc:"Space that the blobs of images may take, uncompressed. Blobs of live mounts stay; an image that does not fit beside them is refused. 0 is as much as the floor leaves."`
 	Floor config.Bytes `toml:"floor" doc:"Space of the file system that is left to others. Keep it above the kubelet's eviction threshold."`
 }
+
+// MountConfig is how images are mounted.
+type MountConfig struct {
+	Mode string `toml:"mode" doc:"auto tries what this kernel can. file-backed and loop try that alone; off mounts nothing: Nydus images are refused, or pulled as ordinary ones."`
+}
+
+// Modes of MountConfig beside those of package mount.
+const (
+	modeAuto = "auto"
+	modeOff  = "off"
+)
 
 // FillConfig is how the rest of mounted images is fetched.
 type FillConfig struct {
@@ -46,6 +60,7 @@ func Default() Config {
 		Cache:   CacheConfig{Floor: 10 << 30},
 		Fill:    FillConfig{Enable: true, Delay: config.Duration(5 * time.Second), Quiet: config.Duration(100 * time.Millisecond), Parallel: 2},
 		Fetch:   device.Default(),
+		Mount:   MountConfig{Mode: modeAuto},
 		Keep:    config.Duration(5 * time.Minute),
 	}
 }
@@ -72,6 +87,9 @@ func (c Config) Validate() error {
 	}
 	if c.Fill.Parallel < 1 || c.Fill.Parallel > 16 {
 		bad("fill.parallel", "%d, want 1 to 16", c.Fill.Parallel)
+	}
+	if !slices.Contains([]string{modeAuto, string(mount.FileBacked), string(mount.Loop), modeOff}, c.Mount.Mode) {
+		bad("mount.mode", "%q, want auto, file-backed, loop or off", c.Mount.Mode)
 	}
 	if err := c.Fetch.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("fetch: %w", err))

@@ -156,6 +156,13 @@ func (s *Server) probe(context.Context) mount.Method {
 	if s.opts.Force.Mode != "" {
 		return s.opts.Force
 	}
+	only := mount.Mode(s.cfg.Mount.Mode)
+	switch s.cfg.Mount.Mode {
+	case modeOff:
+		return mount.Method{Mode: mount.Refused, Reason: "mount.mode of darter-rafs is off"}
+	case modeAuto:
+		only = ""
+	}
 	const name = "probe"
 	d, err := newProbeDevice(filepath.Join(s.probeDir(), "device"))
 	if err != nil {
@@ -166,7 +173,7 @@ func (s *Server) probe(context.Context) mount.Method {
 		s.fs.Remove(name)
 		_ = d.File().Close() // nobody reads it any more
 	}()
-	return mount.Probe(s.probeDir(), filepath.Join(s.fuseDir(), name), probeByte)
+	return mount.Probe(s.probeDir(), filepath.Join(s.fuseDir(), name), probeByte, only)
 }
 
 const probeByte = 'd'

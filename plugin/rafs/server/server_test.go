@@ -515,6 +515,7 @@ func TestConfig(t *testing.T) {
 		"fill.parallel": func(c *Config) { c.Fill.Parallel = 0 },
 		"fill.delay":    func(c *Config) { c.Fill.Delay = -1 },
 		"fetch":         func(c *Config) { c.Fetch.Attempts = 0 },
+		"mount.mode":    func(c *Config) { c.Mount.Mode = "" },
 		"cache":         func(c *Config) { c.Cache.Quota = -1 },
 	} {
 		c := Default()
