@@ -100,8 +100,9 @@ func (g *getter) check() error {
 }
 
 const (
-	// getTries is how often a body that broke is asked for again without a new byte.
-	getTries = 4
+	// getTries is how often a body that broke is asked for again for getProgress bytes.
+	getTries    = 4
+	getProgress = 64 << 10
 	// getRestarts is how often a content that changes is begun anew.
 	getRestarts = 3
 )
@@ -136,8 +137,8 @@ func (g *getter) identity() string {
 // fill reads until the part is whole.
 func (g *getter) fill(ctx context.Context, p *part) error {
 	tries, restarts := 0, 0
+	var counted int64 // how much had come when the tries were last forgiven
 	for {
-		before := p.size
 		err := g.fetch(ctx, p)
 		if g.progress != nil {
 			g.progress.end()
@@ -158,8 +159,9 @@ func (g *getter) fill(ctx context.Context, p *part) error {
 		case errors.As(err, &f) || !errors.Is(err, errBroken):
 			return err
 		}
-		if p.size > before {
-			tries = 0
+		counted = min(counted, p.size) // it may have begun anew
+		if p.size-counted >= getProgress {
+			tries, counted = 0, p.size
 		}
 		if tries++; tries >= getTries {
 			return &failure{exitOrigin, fmt.Errorf("gave up after %d tries: %w", tries, err)}
