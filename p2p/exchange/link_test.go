@@ -388,6 +388,7 @@ func TestALinkEndsWhenThePeerIsRevoked(t *testing.T) {
 		if _, _, err := s.Next(); err == nil {
 			t.Error("its data connection goes on")
 		}
+		_ = a.awaitDown(t) // else it is given the link that it has
 		if _, err := a.Connect(t.Context(), b.Host); err == nil {
 			t.Error("it made a new link")
 		}

@@ -76,7 +76,7 @@ func TestNydusd(t *testing.T) {
 	defer func() {
 		_ = unix.Unmount(mnt, unix.MNT_DETACH) // where it was mounted
 		cancel()
-		_ = <-ended // killed
+		<-ended // killed
 		if t.Failed() {
 			said, _ := os.ReadFile(log.Name())
 			t.Logf("nydusd said:\n%s", said)
