@@ -1,8 +1,9 @@
-// Command demo shows darter at work on this machine: a registry, a scheduler, a
+// Command demo shows darter at work on this machine: a registry, a manager, a scheduler, a
 // seed and three containerd nodes, each in a network namespace with a link of
 // 1 Gbit/s, pull one image at once, cold: one through the snapshot door, two through
 // the mirror. It shows who gets what from whom, compares the nodes' root file systems,
-// starts the image lazily as a Nydus image, writes out/demo.json, and ends with 1 if a goal was missed. It needs root.
+// starts the image lazily as a Nydus image, has the manager preheat another image, writes
+// out/demo.json, and ends with 1 if a goal was missed. It needs root.
 //
 // The image is made from this machine's own files, or is the one that $IMAGE
 // names: the folder of an OCI layout, or a reference in a registry.

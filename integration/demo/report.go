@@ -20,6 +20,26 @@ type Report struct {
 	SeedCopies float64      `json:"seed_copies"`
 	Nodes      []NodeReport `json:"nodes"`
 	Lazy       *LazyReport  `json:"lazy,omitempty"` // absent where this machine cannot mount Nydus images
+	// Preheat is of another image.
+	Preheat *PreheatReport `json:"preheat"`
+}
+
+// PreheatReport is an image that the manager brought to the seed and all nodes, and its
+// pull on one of them after that.
+type PreheatReport struct {
+	ImageBytes  int64           `json:"image_bytes"`
+	Seconds     float64         `json:"seconds"` // of the whole job
+	Nodes       []PreheatedNode `json:"nodes"`
+	PullSeconds float64         `json:"pull_seconds"`
+	OriginBytes int64           `json:"origin_bytes"` // what the registry's interface sent while it was pulled
+}
+
+// PreheatedNode is what became of a preheat on one node, as the manager's job says it.
+type PreheatedNode struct {
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Contents int    `json:"contents"`
+	Bytes    int64  `json:"bytes"`
 }
 
 // LazyReport is the start of the same image as a Nydus image, on a node that has nothing of it.
@@ -47,6 +67,8 @@ const (
 	minPeerShare   = 0.3 // of the image, of each node
 	maxLazyShare   = 0.1 // of the Nydus image, before its first file was read
 	maxSeedCopies  = 1.6
+	// Of a preheated image the registry is asked for the tag, and who may read what.
+	maxPreheatedShare = 0.05
 )
 
 // Misses says in words which goals were not reached.
@@ -65,6 +87,16 @@ func (r Report) Misses() []string {
 		}
 		if share := float64(n.FromPeers) / float64(r.ImageBytes); share < minPeerShare {
 			miss("%s got %.2f of the image from other nodes, at least %.1f is wanted", n.Name, share, minPeerShare)
+		}
+	}
+	if p := r.Preheat; p != nil {
+		for _, n := range p.Nodes {
+			if n.State != "succeeded" {
+				miss("the preheat on %s is %s", n.Name, n.State)
+			}
+		}
+		if share := float64(p.OriginBytes) / float64(p.ImageBytes); share > maxPreheatedShare {
+			miss("the registry sent %.2f of the preheated image when it was pulled, at most %.2f is wanted", share, maxPreheatedShare)
 		}
 	}
 	if l := r.Lazy; l != nil {

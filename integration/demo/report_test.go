@@ -18,7 +18,8 @@ func good() Report {
 			{Name: "node1", Seconds: 5, FromPeers: 600, FromSeed: 400, DigestOK: true},
 			{Name: "node2", Seconds: 6, FromPeers: 300, FromSeed: 690, FromOrigin: 10, DigestOK: true},
 		},
-		Lazy: &LazyReport{ImageBytes: 900, Seconds: 0.5, Fetched: 90, Right: true},
+		Lazy:    &LazyReport{ImageBytes: 900, Seconds: 0.5, Fetched: 90, Right: true},
+		Preheat: &PreheatReport{ImageBytes: 100, Seconds: 1, PullSeconds: 0.2, OriginBytes: 5, Nodes: []PreheatedNode{{"node1", "succeeded", 5, 100}}},
 	}
 }
 
@@ -35,6 +36,8 @@ func TestMisses(t *testing.T) {
 		{"no lazy images here", func(r *Report) { r.Lazy = nil }, ""},
 		{"lazy", func(r *Report) { r.Lazy.Fetched = 100 }, "0.11 of the Nydus image was fetched"},
 		{"lazy content", func(r *Report) { r.Lazy.Right = false }, "the file read out of the Nydus image"},
+		{"preheat", func(r *Report) { r.Preheat.Nodes[0].State = "failed" }, "the preheat on node1 is failed"},
+		{"preheated", func(r *Report) { r.Preheat.OriginBytes = 6 }, "the registry sent 0.06 of the preheated image"},
 		{"digest", func(r *Report) { r.Nodes[0].DigestOK = false }, "node1 does not have the right content"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,7 +64,7 @@ func TestReportHasExactlyTheNamedFields(t *testing.T) {
 	if err := json.Unmarshal(text, &top); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"image_bytes", "lazy", "nodes", "origin_bytes", "origin_ratio", "seed_copies"}
+	want := []string{"image_bytes", "lazy", "nodes", "origin_bytes", "origin_ratio", "preheat", "seed_copies"}
 	if got := keys(top); !reflect.DeepEqual(got, want) {
 		t.Errorf("fields %v, want %v", got, want)
 	}

@@ -26,8 +26,8 @@ const (
 
 // show sets the stage, lets all nodes pull, and reports.
 func show(ctx context.Context, l *lab.Lab, out *os.File) (Report, error) {
-	fmt.Fprintf(out, "stage: registry, scheduler, seed and %d nodes, links of %s\n", nodes, linkRate)
-	system, err := l.StartSystem(ctx, lab.SystemOptions{Nodes: nodes, Link: lab.Both(linkRate), Door: true})
+	fmt.Fprintf(out, "stage: registry, manager, scheduler, seed and %d nodes, links of %s\n", nodes, linkRate)
+	system, err := l.StartSystem(ctx, lab.SystemOptions{Nodes: nodes, Link: lab.Both(linkRate), Door: true, Manager: true})
 	if err != nil {
 		return Report{}, err
 	}
@@ -63,7 +63,10 @@ func show(ctx context.Context, l *lab.Lab, out *os.File) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r.Lazy, err = startLazily(ctx, system, image, out)
+	if r.Lazy, err = startLazily(ctx, system, image, out); err != nil {
+		return Report{}, err
+	}
+	r.Preheat, err = preheat(ctx, system, out)
 	return r, err
 }
 
