@@ -22,6 +22,7 @@ type OriginError struct {
 	RetryAfter time.Duration // 0 = not said
 	Puller     HostID        // the host that asked
 	Wrong      bool          // it answered with bytes that do not have the task's digest
+	Keyless    bool          // it asks for a credential, and nobody who wanted the task had one to show
 	Origin     Origin        // who said it, as it was named to the puller; "" = not known
 }
 

@@ -40,6 +40,17 @@ func (n *Node) lendLocked(t *task, w Want) uint64 {
 	return n.lendings
 }
 
+// lendsFor reports whether a reader is here who may have a credential for an origin.
+func (t *task) lendsFor(origin p2p.Origin) bool {
+	bare, _ := origin.Bare()
+	for _, l := range t.lent {
+		if l.origin == bare {
+			return true
+		}
+	}
+	return false
+}
+
 // joinLocked asks the scheduler for neighbours, once for those who read without a
 // credential and once for those with one: the origin may refuse the one and not the other.
 func (n *Node) joinLocked(t *task, w Want) {
@@ -97,7 +108,9 @@ func (p *puller) unlock(refusal error) error {
 	key, err := p.findKey()
 	if err != nil {
 		// Not the origin's last word: another host may have a reader who has one.
-		return fmt.Errorf("%w: %w", err, p2p.OriginError{Message: fmt.Sprintf("%s: %v", p.origin, err), Puller: p.n.self})
+		return fmt.Errorf("%w: %w", err, p2p.OriginError{
+			Message: fmt.Sprintf("%s: %v", p.origin, err), Puller: p.n.self, Keyless: errors.Is(err, errNoCredential),
+		})
 	}
 	p.key = key
 	return nil

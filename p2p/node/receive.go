@@ -242,7 +242,15 @@ func (n *Node) TaskFailed(id p2p.TaskID, err p2p.OriginError) {
 	case t == nil || t.final:
 	case err.Wrong:
 		n.revokeLocked(t, fmt.Errorf("task %s: %w: %w", id, err, ErrRevoked))
-	case !t.haveAll():
+	case t.haveAll():
+	case err.Keyless && !t.rejoined && t.lendsFor(err.Origin):
+		t.rejoined = true
+		size := int64(-1)
+		if !t.geometry.IsZero() {
+			size = t.geometry.Size
+		}
+		n.tracker.Join(t.id, err.Origin, size)
+	default:
 		n.failLocked(t, fmt.Errorf("task %s: %w", id, err))
 	}
 }

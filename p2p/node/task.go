@@ -33,6 +33,7 @@ type task struct {
 	settling  bool          // on its way there
 	joined    bool          // wanted: the scheduler was asked for neighbours
 	joinedKey bool          // for readers with a credential, too
+	rejoined  bool          // and again, when nobody was said to have one
 	wantAll   bool
 	err       error // why no more will come
 

@@ -132,6 +132,7 @@ func originErrorOf(m *schedulerv1.OriginError) p2p.OriginError {
 		RetryAfter: time.Duration(min(max(m.GetRetryAfterSeconds(), 0), maxRetryAfter)) * time.Second,
 		Puller:     p2p.HostID(m.GetPuller()),
 		Wrong:      m.GetWrong(),
+		Keyless:    m.GetKeyless(),
 		Origin:     p2p.Origin(m.GetOrigin()),
 	}
 }

@@ -276,7 +276,7 @@ func (c *Client) PullStarted(task p2p.TaskID, size int64) {
 func (c *Client) PullFailed(task p2p.TaskID, why p2p.OriginError) {
 	c.say(task, &schedulerv1.ConnectRequest{Message: &schedulerv1.ConnectRequest_PullFailed{
 		PullFailed: &schedulerv1.PullFailed{Task: task.String(), Error: &schedulerv1.OriginError{
-			Status: int32(why.Status), Message: why.Message, Wrong: why.Wrong,
+			Status: int32(why.Status), Message: why.Message, Wrong: why.Wrong, Keyless: why.Keyless,
 			RetryAfterSeconds: int64((why.RetryAfter + time.Second - 1) / time.Second), Origin: sayable(why.Origin),
 		}},
 	}})

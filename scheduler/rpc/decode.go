@@ -188,6 +188,7 @@ func originErrorOf(m *schedulerv1.OriginError) (p2p.OriginError, error) {
 		Message:    cutText(m.GetMessage(), maxReasonBytes),
 		RetryAfter: time.Duration(m.GetRetryAfterSeconds()) * time.Second,
 		Wrong:      m.GetWrong(),
+		Keyless:    m.GetKeyless(),
 		Origin:     p2p.Origin(cutText(m.GetOrigin(), maxOriginBytes)),
 	}, nil
 }

@@ -55,7 +55,7 @@ func neighbours(m swarm.Neighbours) *schedulerv1.Neighbours {
 
 func originError(e p2p.OriginError) *schedulerv1.OriginError {
 	return &schedulerv1.OriginError{
-		Status: int32(e.Status), Message: e.Message, Puller: string(e.Puller), Wrong: e.Wrong,
+		Status: int32(e.Status), Message: e.Message, Puller: string(e.Puller), Wrong: e.Wrong, Keyless: e.Keyless,
 		RetryAfterSeconds: int64((e.RetryAfter + time.Second - 1) / time.Second), Origin: string(e.Origin),
 	}
 }

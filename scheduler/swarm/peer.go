@@ -100,6 +100,7 @@ func (e Join) apply(c *Core) {
 		return
 	}
 	c.addOrigin(t, e.Origin)
+	c.hearKey(t, e.Origin)
 	p := c.addPeer(t, h, wanting)
 	c.hearSize(p, e.Size)
 	c.ensurePull(t)

@@ -15,6 +15,7 @@ type pull struct {
 	since   time.Time    // when the puller was told
 	tries   int          // pullers of this origin so far
 	tried   []p2p.HostID // hosts that failed with it, and the puller
+	keyed   bool         // somebody with a credential has come since it began
 	of      int          // stripes; 0 = the puller reads all
 	stripes []*peer      // who reads each of them; nil = not decided yet
 }
@@ -99,7 +100,9 @@ func (c *Core) pullFrom(t *task, from p2p.Origin, tries int, tried []p2p.HostID,
 		s = wanting
 	}
 	p := c.addPeer(t, h, s)
-	c.startPull(t, &pull{puller: p, origin: from, since: c.now, tries: tries + 1, tried: append(tried, h.ID)})
+	c.startPull(t, &pull{
+		puller: p, origin: from, since: c.now, tries: tries + 1, tried: append(tried, h.ID), keyed: tries > 0 && was != nil && was.keyed,
+	})
 	c.share(t, t.pull, was)
 	c.emit(h, Pull{Task: t.id, Origin: from, Size: t.size, Token: !h.Seed, Stripe: c.stripeOf(t.pull, p)})
 	p.knows = t.size >= 0
@@ -205,7 +208,26 @@ func (c *Core) pullLost(t *task, why p2p.OriginError) {
 	if p.tries < c.cfg.PullTries && c.pullFrom(t, p.origin, p.tries, p.tried, p) {
 		return
 	}
+	if why.Keyless && p.keyed && c.pullFrom(t, p.origin, 0, nil, p) {
+		return
+	}
 	c.refuse(t, p.origin, why)
+}
+
+// hearKey takes note that somebody who wants a task has a credential for an origin: that
+// nobody had one holds no longer.
+func (c *Core) hearKey(t *task, name p2p.Origin) {
+	if _, key := name.Bare(); !key {
+		return
+	}
+	if t.pull != nil && t.pull.origin == name {
+		t.pull.keyed = true
+	}
+	for i := range t.origins {
+		if o := &t.origins[i]; o.name == name && o.err.Keyless {
+			o.until = time.Time{}
+		}
+	}
 }
 
 // pullerRestarted ends a pull whose host came back without it. The same host may try again.

@@ -205,7 +205,7 @@ func (s *scene) taskEvent(t *testing.T, words []string, opt map[string]string) E
 	case "pulled":
 		return PullDone{task, id}
 	case "failed":
-		e := p2p.OriginError{Status: number(t, opt["status"]), Message: "no"}
+		e := p2p.OriginError{Status: number(t, opt["status"]), Message: "no", Keyless: opt["keyless"] != ""}
 		if opt["retry"] != "" {
 			e.RetryAfter = duration(t, opt["retry"])
 		}

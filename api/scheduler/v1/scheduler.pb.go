@@ -2196,9 +2196,10 @@ type OriginError struct {
 	Status            int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"` // HTTP status; 0 = no answer
 	Message           string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	RetryAfterSeconds int64                  `protobuf:"varint,3,opt,name=retry_after_seconds,json=retryAfterSeconds,proto3" json:"retry_after_seconds,omitempty"`
-	Puller            string                 `protobuf:"bytes,4,opt,name=puller,proto3" json:"puller,omitempty"` // the host that asked
-	Wrong             bool                   `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`  // it answered with bytes that do not have the digest of the task
-	Origin            string                 `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"` // who said it; "" = not known
+	Puller            string                 `protobuf:"bytes,4,opt,name=puller,proto3" json:"puller,omitempty"`    // the host that asked
+	Wrong             bool                   `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`     // it answered with bytes that do not have the digest of the task
+	Origin            string                 `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`    // who said it; "" = not known
+	Keyless           bool                   `protobuf:"varint,7,opt,name=keyless,proto3" json:"keyless,omitempty"` // it asks for a credential, and nobody who wanted the task then had one to show
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2273,6 +2274,13 @@ func (x *OriginError) GetOrigin() string {
 		return x.Origin
 	}
 	return ""
+}
+
+func (x *OriginError) GetKeyless() bool {
+	if x != nil {
+		return x.Keyless
+	}
+	return false
 }
 
 var File_scheduler_v1_scheduler_proto protoreflect.FileDescriptor
@@ -2426,14 +2434,15 @@ const file_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\n" +
 	"TaskFailed\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x126\n" +
-	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\xb5\x01\n" +
+	"\x05error\x18\x02 \x01(\v2 .darter.scheduler.v1.OriginErrorR\x05error\"\xcf\x01\n" +
 	"\vOriginError\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\x13retry_after_seconds\x18\x03 \x01(\x03R\x11retryAfterSeconds\x12\x16\n" +
 	"\x06puller\x18\x04 \x01(\tR\x06puller\x12\x14\n" +
 	"\x05wrong\x18\x05 \x01(\bR\x05wrong\x12\x16\n" +
-	"\x06origin\x18\x06 \x01(\tR\x06origin2\x9b\x02\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06origin\x12\x18\n" +
+	"\akeyless\x18\a \x01(\bR\akeyless2\x9b\x02\n" +
 	"\x10SchedulerService\x12X\n" +
 	"\aConnect\x12#.darter.scheduler.v1.ConnectRequest\x1a$.darter.scheduler.v1.ConnectResponse(\x010\x01\x12W\n" +
 	"\bTellTags\x12$.darter.scheduler.v1.TellTagsRequest\x1a%.darter.scheduler.v1.TellTagsResponse\x12T\n" +
