@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/manager/access"
@@ -56,10 +58,11 @@ type works struct {
 	seals  *jobs.Sealer
 	worker *jobs.Worker
 	harbor http.Handler
+	made   func(kind string, err error)
 }
 
 // newWorks wires the jobs over the database.
-func newWorks(cfg *Config, id *pki.Identity, store *database.Store, guard *access.Guard) (*works, error) {
+func newWorks(cfg *Config, id *pki.Identity, store *database.Store, guard *access.Guard, r prometheus.Registerer) (*works, error) {
 	key, err := jobKey(cfg)
 	if err != nil {
 		return nil, err
@@ -72,8 +75,16 @@ func newWorks(cfg *Config, id *pki.Identity, store *database.Store, guard *acces
 	if w.worker, err = jobs.NewWorker(cfg.Jobs.worker(), holder, store, jobs.Members{Store: store}, jobs.Connect(id), w.seals); err != nil {
 		return nil, err
 	}
+	counts, err := jobs.NewCounts(r)
+	if err != nil {
+		return nil, err
+	}
+	w.made = func(kind string, err error) {
+		counts.Made(kind, err)
+		w.worker.Wake()
+	}
 	w.harbor = harbor.New(cfg.Harbor, harbor.Options{
-		Jobs: harbor.Rows{Store: store}, Access: harbor.Guarded{Guard: guard}, Sealer: w.seals, Wake: w.worker.Wake,
+		Jobs: harbor.Rows{Store: store}, Access: harbor.Guarded{Guard: guard}, Sealer: w.seals, Made: w.made,
 	})
 	return w, nil
 }

@@ -61,13 +61,13 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	work, err := newWorks(&cfg, id, store, guard)
+	work, err := newWorks(&cfg, id, store, guard, registry)
 	if err != nil {
 		return err
 	}
 	api, err := rest.New(rest.Config{
 		Authority: authority.rest(), Store: store, Guard: guard, Now: time.Now, Changed: members.Changed, URL: cfg.URL,
-		Secure: cfg.TLS.Cert != "" || strings.HasPrefix(cfg.URL, "https:"), Metrics: registry, Jobs: work.seals,
+		Secure: cfg.TLS.Cert != "" || strings.HasPrefix(cfg.URL, "https:"), Metrics: registry, Jobs: work.seals, Made: work.made,
 	})
 	if err != nil {
 		return err

@@ -62,6 +62,8 @@ type Server struct {
 	ready   chan struct{} // closed when there is a view
 	turns   turns
 
+	searches, misses prometheus.Counter
+
 	mu      sync.Mutex
 	view    *view
 	streams map[*stream]struct{}
@@ -77,12 +79,21 @@ func New(c Config, store *database.Store, now func() time.Time, metrics promethe
 		changed: make(chan struct{}, 1), applied: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}), streams: map[*stream]struct{}{},
 		turns: make(turns, turnsAtOnce),
 	}
+	// Named as Dragonfly's manager has them, so that dashboards made for it go on.
+	s.searches = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "dragonfly_manager_search_scheduler_cluster_total", Help: "Searches for the cluster of a member that connects.",
+	})
+	s.misses = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "dragonfly_manager_search_scheduler_cluster_failure_total", Help: "Those that found none.",
+	})
+	connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "darter_manager_connected_members", Help: "Schedulers, seeds and nodes that are connected to this manager.",
+	}, func() float64 { return float64(s.Connected()) })
 	if metrics != nil {
-		err := metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "darter_manager_connected_members", Help: "Schedulers, seeds and nodes that are connected to this manager.",
-		}, func() float64 { return float64(s.Connected()) }))
-		if err != nil {
-			return nil, fmt.Errorf("control metrics: %w", err)
+		for _, m := range []prometheus.Collector{s.searches, s.misses, connected} {
+			if err := metrics.Register(m); err != nil {
+				return nil, fmt.Errorf("control metrics: %w", err)
+			}
 		}
 	}
 	return s, nil

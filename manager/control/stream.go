@@ -151,6 +151,9 @@ func (s *Server) admit(ctx context.Context, role model.Role, name, remote string
 	}
 	at := s.current().assign(&m, hello.GetCluster())
 	m.ClusterID = at.cluster
+	if s.searches.Inc(); at.cluster == 0 {
+		s.misses.Inc()
+	}
 	if err := s.store.ConnectMember(ctx, &m, s.now()); err != nil {
 		return nil, place{}, err
 	}

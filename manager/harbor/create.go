@@ -114,7 +114,6 @@ func (h *Handler) create(ctx context.Context, p preheat, named []int64, actor st
 			return nil, err
 		}
 		if i == 0 {
-			h.Wake()
 			return j, nil
 		}
 		made = append(made, j.ID)
@@ -134,7 +133,9 @@ func (h *Handler) createOne(ctx context.Context, args jobs.Args, cluster int64, 
 	if err := j.Validate(); err != nil {
 		return nil, err
 	}
-	return j, h.Jobs.CreateJob(ctx, j, time.Now())
+	err = h.Jobs.CreateJob(ctx, j, time.Now())
+	h.Made(j.Kind, err)
+	return j, err
 }
 
 // family returns a job and those of the same request for other clusters.

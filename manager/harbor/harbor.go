@@ -63,7 +63,7 @@ type Options struct {
 	Jobs   Jobs
 	Access Access
 	Sealer Sealer
-	Wake   func() // after a job was made; nil = nothing
+	Made   func(kind string, err error) // after every try to make a job; nil = nothing
 }
 
 // maxBody bounds a request, in bytes.
@@ -80,8 +80,8 @@ type Handler struct {
 // New returns a Handler of the paths that Operations lists.
 func New(cfg Config, o Options) *Handler {
 	h := &Handler{cfg: cfg, Options: o, mux: http.NewServeMux()}
-	if h.Wake == nil {
-		h.Wake = func() {}
+	if h.Made == nil {
+		h.Made = func(string, error) {}
 	}
 	for _, r := range table {
 		h.mux.HandleFunc(r.Method+" "+r.Path, func(w http.ResponseWriter, q *http.Request) { h.answer(w, q, r) })

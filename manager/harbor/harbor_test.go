@@ -63,7 +63,7 @@ func start(t *testing.T, cfg Config) *manager {
 	must(err)
 	seals, err := jobs.NewSealer(nil)
 	must(err)
-	m.Server = httptest.NewServer(New(cfg, Options{Jobs: Rows{m.store}, Access: Guarded{guard}, Sealer: seals, Wake: func() { m.woken++ }}))
+	m.Server = httptest.NewServer(New(cfg, Options{Jobs: Rows{m.store}, Access: Guarded{guard}, Sealer: seals, Made: func(string, error) { m.woken++ }}))
 	t.Cleanup(m.Close)
 	return m
 }

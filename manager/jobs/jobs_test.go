@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -331,5 +333,27 @@ func TestLoadKey(t *testing.T) {
 	}
 	if _, err := LoadKey(path); err == nil {
 		t.Error("a short key is taken")
+	}
+}
+
+// TestCounts counts under Dragonfly's names.
+func TestCounts(t *testing.T) {
+	r := prometheus.NewRegistry()
+	c, err := NewCounts(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Made(Preheat, nil)
+	c.Made(Preheat, errors.New("no such cluster"))
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range all {
+		got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue()
+	}
+	if len(got) != 2 || got["dragonfly_manager_create_job_total"] != 2 || got["dragonfly_manager_create_job_success_total"] != 1 {
+		t.Errorf("%v", got)
 	}
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Changed func()
 	// Jobs may be nil: arguments are stored as they are.
 	Jobs Jobs
+	// Made is called after every try to make a job. May be nil.
+	Made func(kind string, err error)
 	// Authority lets hosts join; nil = this manager has no CA.
 	Authority Authority
 	// Secure says that browsers reach the API by https only.
@@ -70,6 +72,9 @@ type API struct {
 func New(c Config) (*API, error) {
 	if c.Changed == nil {
 		c.Changed = func() {}
+	}
+	if c.Made == nil {
+		c.Made = func(string, error) {}
 	}
 	a := &API{Config: c, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), signIns: oidc.New(c.Now)}
 	a.requests = prometheus.NewCounterVec(prometheus.CounterOpts{

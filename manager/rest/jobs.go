@@ -76,7 +76,9 @@ func (a *API) createJob(ctx context.Context, c *call, in JobBody) (*model.Job, e
 		}
 		j.Args = args
 	}
-	return j, notThere("cluster_id", j.ClusterID, a.Store.CreateJob(ctx, j, a.Now()))
+	err := a.Store.CreateJob(ctx, j, a.Now())
+	a.Made(j.Kind, err)
+	return j, notThere("cluster_id", j.ClusterID, err)
 }
 
 // onJob is the handler that does something to a job and returns it.
