@@ -35,6 +35,10 @@ type Content struct {
 	// Direct asks for the registry's own bytes, past the piece network; so nothing of it is
 	// blocked (Rules).
 	Direct bool
+	// Listed is a manifest of the same repository that names this blob, "" = none known. A
+	// registry that has lost the blob and gives the reader the manifest is taken to let him
+	// have the blob as well.
+	Listed digest.Digest
 	// Application and Tag are what the reader says of himself and of the download, for
 	// Rules; "" = nothing. The content is the same whatever they are.
 	Application, Tag string

@@ -37,6 +37,8 @@ type wish struct {
 	asked     block.Request
 	checked   *block.Rules
 	unblocked bool // whatever the rules
+	// listed is a manifest that names the content; the zero Content is none.
+	listed Content
 }
 
 // anonymous is the wish of a reader who shows no credential.
@@ -207,6 +209,9 @@ func (l *Local) openTo(ctx context.Context, w wish, readings []p2p.Reading) erro
 		return nil
 	}
 	err := l.permit(ctx, w.origin, w.header)
+	if errdefs.IsNotFound(err) && w.listed.Digest != "" {
+		err = l.permitByList(ctx, w, err)
+	}
 	if err != nil && known && fails(err) {
 		l.counts.check("grace")
 		log.G(ctx).WithField("origin", w.origin).WithError(err).Warn("registry fails: what was public is given to all")

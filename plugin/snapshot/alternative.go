@@ -28,9 +28,10 @@ const (
 // alternative is the Nydus image that stands beside an ordinary one in its index, with
 // its bootstrap unpacked.
 type alternative struct {
-	dir   string // staged; the reading that made it removes it
-	files string // of the bootstrap layer, in dir
-	blobs []digest.Digest
+	manifest digest.Digest
+	dir      string // staged; the reading that made it removes it
+	files    string // of the bootstrap layer, in dir
+	blobs    []digest.Digest
 }
 
 // errNoAlternative says that an image has no Nydus image beside it that may stand for it.
@@ -72,7 +73,7 @@ func (l *library) alternative(ctx context.Context, u Unpacker, m *image, dir str
 	if _, err := unpack(ctx, l, u, name, top, dir); err != nil {
 		return nil, err
 	}
-	a := &alternative{dir: dir, files: files(dir), blobs: nydus.dataBlobs()}
+	a := &alternative{manifest: entry, dir: dir, files: files(dir), blobs: nydus.dataBlobs()}
 	if err := checkBootstrap(a.files, a.blobs); err != nil {
 		return nil, because(badBootstrap, err)
 	}
@@ -144,9 +145,9 @@ func settingsOf(config []byte) (string, error) {
 // top one has the bootstrap, the others have nothing but a note that says what they
 // stand for.
 func stageAlternative(m *image, l *imageLayer, dir string) error {
-	n := note{Image: m.name.ref, Registry: m.name.registry, Repository: m.name.repository}
+	n := note{Image: m.name.ref, Registry: m.name.registry, Repository: m.name.repository, Manifest: m.name.manifest}
 	if l.index < len(m.layers)-1 {
-		return hollowNote{note: n, Manifest: m.name.manifest, Chain: l.chain}.write(dir)
+		return hollowNote{note: n, Chain: l.chain}.write(dir)
 	}
 	from, err := bootstrapPath(m.alt.files)
 	if err != nil {
@@ -155,6 +156,6 @@ func stageAlternative(m *image, l *imageLayer, dir string) error {
 	if err := os.Link(from, filepath.Join(dir, besideName)); err != nil {
 		return err
 	}
-	n.Blobs, n.Beside = m.alt.blobs, true
+	n.Manifest, n.Blobs, n.Beside = m.alt.manifest, m.alt.blobs, true
 	return n.write(dir)
 }

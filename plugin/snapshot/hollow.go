@@ -22,8 +22,7 @@ import (
 type hollowNote struct {
 	note
 
-	Manifest digest.Digest `json:"manifest"`
-	Chain    digest.Digest `json:"chain"`
+	Chain digest.Digest `json:"chain"`
 }
 
 // hollowName is its file, beside the files of the layer that are not there.

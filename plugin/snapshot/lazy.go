@@ -207,7 +207,7 @@ func (z *lazy) mount(ctx context.Context, b *base) error {
 	}
 	r := client.Request{
 		ID: z.prefix + b.id, Bootstrap: path, Mountpoint: at,
-		Registry: b.note.Registry, Repository: b.note.Repository, Image: b.note.Image, Blobs: b.note.Blobs,
+		Registry: b.note.Registry, Repository: b.note.Repository, Manifest: b.note.Manifest, Image: b.note.Image, Blobs: b.note.Blobs,
 	}
 	ctx, cancel := context.WithTimeout(ctx, mountWait)
 	defer cancel()

@@ -24,6 +24,7 @@ type note struct {
 	Image      string          `json:"image"` // as pulled, for people
 	Registry   string          `json:"registry"`
 	Repository string          `json:"repository"`
+	Manifest   digest.Digest   `json:"manifest,omitempty"`
 	Blobs      []digest.Digest `json:"blobs,omitempty"`
 	Beside     bool            `json:"beside,omitempty"` // the bootstrap is besideName, not one of the files
 }

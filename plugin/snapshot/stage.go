@@ -69,7 +69,7 @@ func stage(ctx context.Context, lib *library, u Unpacker, m *image, l *imageLaye
 	if err := checkBootstrap(files(dir), blobs); err != nil {
 		return nil, because(badBootstrap, err)
 	}
-	n := note{Image: m.name.ref, Registry: m.name.registry, Repository: m.name.repository, Blobs: blobs}
+	n := note{Image: m.name.ref, Registry: m.name.registry, Repository: m.name.repository, Manifest: m.name.manifest, Blobs: blobs}
 	if err := n.write(dir); err != nil {
 		return nil, stagingFault(err)
 	}

@@ -10,6 +10,9 @@ const (
 	// DigestParam which one it is.
 	RegistryParam   = "registry"
 	RepositoryParam = "repository"
+	// ManifestParam is the digest of a manifest of the same repository that names the blob;
+	// it need not be there.
+	ManifestParam = "manifest"
 	// NeedParam says who waits: NeedUrgent, NeedWindow or NeedBackground.
 	NeedParam = "need"
 	// OriginParam with the value 1 asks for the registry's own bytes, past the piece network.

@@ -28,6 +28,9 @@ type Request struct {
 	// ("docker.io", "library/nginx").
 	Registry   string `json:"registry"`
 	Repository string `json:"repository"`
+	// Manifest is the image's own, of the same repository; "" = not known. A registry that
+	// has lost a blob is asked for it, whether the reader may have the blob.
+	Manifest digest.Digest `json:"manifest,omitempty"`
 	// Image is the reference that people know the image by; it is for logs and lists.
 	Image string `json:"image,omitempty"`
 	// Blobs are the layers of the image's own manifest: the bootstrap may name no other.
@@ -55,6 +58,9 @@ func (r Request) Validate() error {
 	}
 	if len(r.Blobs) > maxBlobs {
 		errs = append(errs, fmt.Errorf("%d blobs, want at most %d", len(r.Blobs), maxBlobs))
+	}
+	if d := r.Manifest; d != "" && (d.Validate() != nil || d.Algorithm() != digest.SHA256) {
+		errs = append(errs, fmt.Errorf("manifest %q: want sha256:<64 hex digits>", d))
 	}
 	for _, d := range r.Blobs {
 		if d.Validate() != nil || d.Algorithm() != digest.SHA256 {

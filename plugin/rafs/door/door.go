@@ -100,7 +100,8 @@ func (h *Handler) open(ctx context.Context, c fetcher.Content, want fetcher.Rang
 	var refusal error
 	if !private {
 		body, err := h.opener.Open(ctx, c, want)
-		if err == nil || h.credentials == nil || !errdefs.IsUnauthorized(err) && !errdefs.IsPermissionDenied(err) {
+		// Registries hide what is private by a 404, too.
+		if err == nil || h.credentials == nil || !errdefs.IsUnauthorized(err) && !errdefs.IsPermissionDenied(err) && !errdefs.IsNotFound(err) {
 			return body, err
 		}
 		refusal = err
@@ -130,13 +131,16 @@ func parse(r *http.Request) (c fetcher.Content, want fetcher.Range, err error) {
 	}
 	c = fetcher.Content{
 		Registry: q.Get(darterdv1.RegistryParam), Repository: q.Get(darterdv1.RepositoryParam), Kind: fetcher.Blob,
-		Digest: digest.Digest(q.Get(darterdv1.DigestParam)), Header: http.Header{}, Direct: q.Get(darterdv1.OriginParam) == "1",
+		Digest: digest.Digest(q.Get(darterdv1.DigestParam)), Listed: digest.Digest(q.Get(darterdv1.ManifestParam)), Header: http.Header{}, Direct: q.Get(darterdv1.OriginParam) == "1",
 	}
 	if c.Registry == "" || c.Repository == "" {
 		return c, want, bad("registry or repository is empty")
 	}
 	if c.Digest.Validate() != nil || c.Digest.Algorithm() != digest.SHA256 {
 		return c, want, bad("want the digest as sha256:<64 hex digits>")
+	}
+	if c.Listed != "" && (c.Listed.Validate() != nil || c.Listed.Algorithm() != digest.SHA256) {
+		return c, want, bad("want the manifest as sha256:<64 hex digits>")
 	}
 	switch need := q.Get(darterdv1.NeedParam); need {
 	case darterdv1.NeedUrgent:

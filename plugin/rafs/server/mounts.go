@@ -110,7 +110,7 @@ func (s *Server) loadLocked(r record, dir string) (_ *mounted, err error) {
 	m.wish = newWish(m.image)
 	for _, b := range m.image.Blobs() {
 		l := layout{b}
-		it, err := s.shelf.get(l, r.ID, s.cfg.Fetch, device.Options{Events: s.events(m, b), Traffic: s.traffic}, s.darterd, place{r.Registry, r.Repository})
+		it, err := s.shelf.get(l, r.ID, s.cfg.Fetch, device.Options{Events: s.events(m, b), Traffic: s.traffic}, s.darterd, place{r.Registry, r.Repository, r.Manifest})
 		if err != nil {
 			return nil, err
 		}

@@ -36,7 +36,10 @@ func newDarterd(socket string) *darterd {
 func (d *darterd) close() { d.http.CloseIdleConnections() }
 
 // place is where a blob can be read.
-type place struct{ registry, repository string }
+type place struct {
+	registry, repository string
+	manifest             digest.Digest // that names the blob; "" = not known
+}
 
 // blob is a device.Source: one blob, and the places where images that are mounted have it.
 type blob struct {
@@ -81,6 +84,9 @@ func (d *darterd) open(ctx context.Context, p place, blob digest.Digest, a devic
 	q := url.Values{
 		darterdv1.RegistryParam: {p.registry}, darterdv1.RepositoryParam: {p.repository},
 		darterdv1.DigestParam: {blob.String()}, darterdv1.NeedParam: {a.Need.String()},
+	}
+	if p.manifest != "" {
+		q.Set(darterdv1.ManifestParam, p.manifest.String())
 	}
 	if a.Origin {
 		q.Set(darterdv1.OriginParam, "1")
