@@ -24,7 +24,7 @@ func (l *Local) shared(ctx context.Context, w wish, r Range) (*Body, []p2p.Readi
 		cancel(fmt.Errorf("the piece network sent no byte within %v: %w", first, errdefs.ErrUnavailable))
 	})
 	rd, err := l.swarm.Open(ctx, node.Want{
-		Task: w.task, Origin: w.origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: class, Credential: l.lend(w),
+		Task: w.task, Origin: w.origin, Size: -1, Offset: r.Offset, Length: r.Length, Class: class, Kept: w.kept, Credential: l.lend(w),
 	})
 	if err == nil {
 		if err = rd.Await(ctx); err != nil {

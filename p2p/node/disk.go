@@ -34,7 +34,7 @@ func (n *Node) noDiskLocked(t *task, err error) {
 	}
 	err = fmt.Errorf("task %s cannot be stored: %w", t.id, err)
 	n.events.TaskFailed(t.id, err)
-	if t.geometry.IsZero() && t.readers > 0 || n.streamLocked(t) {
+	if t.geometry.IsZero() && t.readers > 0 || n.streamLocked(t, err) {
 		return // another host will say the size, or has
 	}
 	n.failLocked(t, err)

@@ -23,6 +23,9 @@ type Want struct {
 	// Offset counts from the end.
 	Offset, Length int64
 	Class          p2p.Class
+	// Kept asks for what is stored here: where the disk fails, that is the reader's error,
+	// and nothing passes through memory for him.
+	Kept bool
 	// Credential is the reader's, for origins that do not open without; nil = none.
 	Credential Credential
 }
@@ -44,6 +47,7 @@ type Reader struct {
 	sure    int64 // bytes before this are verified and stored
 	held    bool  // the range was all there at Open
 	passing bool  // h is of a task that is streamed
+	kept    bool  // as Want has it
 	own     *os.File
 	lent    uint64 // the number of the credential
 }
@@ -142,6 +146,9 @@ func (n *Node) readerLocked(ctx context.Context, t *task, w Want) (*Reader, erro
 	if length < 0 || length > size-off {
 		length = size - off
 	}
+	if t.stream != nil && w.Kept {
+		return nil, t.stream.why
+	}
 	if first, _ := t.geometry.PieceRange(off, length); t.stream != nil && first < t.stream.dropped {
 		return nil, fmt.Errorf("piece %d has passed, and could not be stored: %w", first, errdefs.ErrUnavailable)
 	}
@@ -150,7 +157,7 @@ func (n *Node) readerLocked(ctx context.Context, t *task, w Want) (*Reader, erro
 		return nil, err
 	}
 	n.readerID++
-	r := &Reader{n: n, t: t, h: h, id: n.readerID, class: w.Class, size: size, start: off, off: off, end: off + length, sure: off}
+	r := &Reader{n: n, t: t, h: h, id: n.readerID, class: w.Class, kept: w.Kept, size: size, start: off, off: off, end: off + length, sure: off}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	first, end := t.geometry.PieceRange(off, length)
 	r.held = t.hasRange(first, end)

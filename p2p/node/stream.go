@@ -16,6 +16,7 @@ import (
 type stream struct {
 	at      map[download.ReaderID]p2p.Piece // where readers are
 	dropped p2p.Piece                       // pieces before this are gone
+	why     error                           // of the disk
 }
 
 // streamAhead is how many bytes, at least, are asked for before a reader; four times as
@@ -31,8 +32,9 @@ func streamWindow(g p2p.Geometry) p2p.Piece {
 }
 
 // streamLocked begins to stream a task and reports whether it can: somebody reads it,
-// its size is known and not read here from the origin. Digests that are known stay.
-func (n *Node) streamLocked(t *task) bool {
+// its size is known and not read here from the origin. Digests that are known stay. why
+// is the disk's error.
+func (n *Node) streamLocked(t *task, why error) bool {
 	if t.stream != nil || t.readers == 0 || t.geometry.IsZero() {
 		return false
 	}
@@ -51,7 +53,7 @@ func (n *Node) streamLocked(t *task) bool {
 	}
 	delete(n.untold, t)
 	t.handle, t.have, t.pending = h, h.Have(), nil
-	t.stream = &stream{at: map[download.ReaderID]p2p.Piece{}}
+	t.stream = &stream{at: map[download.ReaderID]p2p.Piece{}, why: why}
 	n.core.Remove(t.id)
 	n.core.Add(t.id, t.geometry, t.have)
 	for p := range t.known.All() {
@@ -85,6 +87,9 @@ func (t *task) shown() *p2p.PieceSet {
 // comes next and drops what all readers have passed.
 func (n *Node) followLocked(r *Reader) error {
 	t, at := r.t, r.t.geometry.PieceAt(r.off)
+	if r.kept {
+		return t.stream.why
+	}
 	if at < t.stream.dropped {
 		return fmt.Errorf("piece %d of %s has passed, and could not be stored: %w", at, t.id, errdefs.ErrUnavailable)
 	}

@@ -114,9 +114,10 @@ func (n *Node) setSizeLocked(t *task, size int64) error {
 	}
 	h, err := n.store.Create(t.id, p2p.GeometryFor(size))
 	if err != nil && diskFails(err) && t.readers > 0 && t.puller == nil && t.relief == nil {
-		n.events.TaskFailed(t.id, fmt.Errorf("not stored here: %w", err))
+		why := fmt.Errorf("task %s cannot be stored: %w", t.id, err)
+		n.events.TaskFailed(t.id, why)
 		if h, err = n.passing.Create(t.id, p2p.GeometryFor(size)); err == nil {
-			t.stream = &stream{at: map[download.ReaderID]p2p.Piece{}}
+			t.stream = &stream{at: map[download.ReaderID]p2p.Piece{}, why: why}
 		}
 	}
 	if err != nil {
