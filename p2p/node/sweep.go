@@ -20,8 +20,8 @@ func (n *Node) sweep() {
 			n.evictedLocked(t)
 			continue
 		}
-		if !t.complete {
-			continue
+		if _, owes := n.untold[t]; owes || !t.complete {
+			continue // or a neighbour would never hear that nothing is missing here, and not rest
 		}
 		for id, nb := range t.neighbours {
 			if nb.set != nil && nb.set.Full() {
