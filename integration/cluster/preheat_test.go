@@ -267,6 +267,10 @@ func TestPreheatPrivate(t *testing.T) {
 					t.Errorf("%s holds %d contents after the delete", n.ID, len(n.Store.List()))
 				}
 			}
+			// Nodes that had them a moment ago take them anew.
+			if again, r, _ := o.do(jobs.Preheat, jobs.Args{Image: image, Authorization: alice, Scope: jobs.AllPeers}); again.State != model.Succeeded {
+				t.Errorf("after the delete: %s %q %+v", again.State, again.Error, r)
+			}
 		})
 	}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -63,6 +64,17 @@ func (n *Node) Open(ctx context.Context, w Want) (*Reader, error) {
 	if n.closed {
 		return nil, fmt.Errorf("open %s: %w: %w", w.Task, errStopping, errdefs.ErrUnavailable)
 	}
+	r, err := n.openWantLocked(ctx, w)
+	if errors.Is(err, errDeleted) { // it is forgotten now
+		r, err = n.openWantLocked(ctx, w)
+	}
+	return r, err
+}
+
+// errDeleted says that the store has no more what this host thought that it has.
+var errDeleted = errors.New("deleted")
+
+func (n *Node) openWantLocked(ctx context.Context, w Want) (*Reader, error) {
 	t := n.taskLocked(w.Task)
 	if t == nil {
 		t = n.newTaskLocked(w.Task, w.Origin)
@@ -153,6 +165,10 @@ func (n *Node) readerLocked(ctx context.Context, t *task, w Want) (*Reader, erro
 		return nil, fmt.Errorf("piece %d has passed, and could not be stored: %w", first, errdefs.ErrUnavailable)
 	}
 	h, err := n.openLocked(t)
+	if errdefs.IsNotFound(err) && t.stream == nil {
+		n.evictedLocked(t)
+		return nil, fmt.Errorf("%w: %w", errDeleted, err)
+	}
 	if err != nil {
 		return nil, err
 	}
