@@ -59,6 +59,7 @@ func (s *Server) Delete(_ context.Context, r *nodev1.DeleteRequest) (*nodev1.Del
 		} else if err := s.store.Delete(id); err != nil {
 			d.Failure = failure(err)
 		} else {
+			s.swarm.Deleted(id)
 			d.Bytes = i.Bytes
 		}
 	}
@@ -111,6 +112,7 @@ func (s *Server) Collect(_ context.Context, r *nodev1.CollectRequest) (*nodev1.C
 			errs = append(errs, err)
 			continue
 		}
+		s.swarm.Deleted(i.ID)
 		out.Contents++
 		out.Bytes += i.Bytes
 	}

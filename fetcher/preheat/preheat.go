@@ -37,6 +37,7 @@ type Fetcher interface {
 type Swarm interface {
 	Task(id p2p.TaskID) (node.Snapshot, bool)
 	Past(id p2p.TaskID) (node.Stats, p2p.Origin, bool)
+	Deleted(id p2p.TaskID)
 }
 
 // Store is what a Server needs of the store of pieces; *store.Disk is one.

@@ -3,6 +3,7 @@ package node
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
@@ -70,6 +71,21 @@ func (n *Node) graftLocked(t *task, nb *neighbour, pieces iter.Seq[p2p.Piece]) {
 	h.link.Send(exchange.Graft{Task: t.id, Pieces: lacking})
 }
 
+// finalPatience is how long a task that is held whole waits for the map that says that it
+// is right. Mostly that comes with the last piece.
+const finalPatience = 2 * time.Second
+
+// seekFinalLocked asks neighbours for the final map of a task that is held whole, and the
+// scheduler for neighbours: the map was sent once, to those who were neighbours then.
+func (n *Node) seekFinalLocked(t *task) {
+	for _, l := range n.toldLocked(t) {
+		l.Send(exchange.Graft{Task: t.id, Pieces: []p2p.Piece{0}})
+	}
+	if t.joined {
+		n.tracker.Join(t.id, t.origin, t.geometry.Size)
+	}
+}
+
 func (n *Node) receivePruneLocked(from p2p.HostID, id p2p.TaskID) {
 	if t := n.tasks[id]; t != nil && t.neighbours[from] != nil {
 		t.neighbours[from].quiet = true
@@ -77,14 +93,14 @@ func (n *Node) receivePruneLocked(from p2p.HostID, id p2p.TaskID) {
 }
 
 // receiveGraftLocked sends the batches that have the pieces, each once. A neighbour that
-// was not pruned had them all.
+// was not pruned had them all, but for a final one that it may have missed.
 func (n *Node) receiveGraftLocked(l exchange.Link, m exchange.Graft) {
 	t := n.tasks[m.Task]
 	if t == nil {
 		return
 	}
 	nb := t.neighbours[l.Host()]
-	if nb == nil || !nb.quiet {
+	if nb == nil || !nb.quiet && !t.final {
 		return
 	}
 	nb.quiet = false

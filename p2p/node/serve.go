@@ -86,6 +86,16 @@ func (n *Node) tellVacantLocked() {
 	}
 }
 
+// Deleted says that somebody deleted a task from the store: what this host knows of it is
+// forgotten, and its room is free. Its readers end.
+func (n *Node) Deleted(id p2p.TaskID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.tasks[id]; t != nil && t.stream == nil {
+		n.evictedLocked(t)
+	}
+}
+
 // evictedLocked forgets a task that the store has no more.
 func (n *Node) evictedLocked(t *task) {
 	n.dropLocked(t)

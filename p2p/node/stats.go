@@ -121,6 +121,9 @@ func (n *Node) snapshotLocked(t *task) Snapshot {
 	if t.have != nil {
 		s.Pieces = t.have.Count()
 	}
+	if t.stream != nil {
+		s.Error = cmp.Or(s.Error, t.stream.why)
+	}
 	peers := map[p2p.HostID]PeerSnapshot{}
 	for id, past := range t.stats.past {
 		peers[id] = PeerSnapshot{Host: t.stats.pastHosts[id], PeerStats: past}

@@ -20,6 +20,9 @@ func (n *Node) sweep() {
 			n.evictedLocked(t)
 			continue
 		}
+		if t.haveAll() && !t.final && t.stream == nil && now.Sub(t.stats.Held) > finalPatience {
+			n.seekFinalLocked(t)
+		}
 		if _, owes := n.untold[t]; owes || !t.complete {
 			continue // or a neighbour would never hear that nothing is missing here, and not rest
 		}
