@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
+	"net/http"
 
 	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/darter-p2p/darter/fetcher/access"
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -23,7 +22,7 @@ const maxManifest = 4 << 20
 // have it, for registries give rights to repositories. It is remembered as the registry's
 // yes to the blob.
 func (l *Local) permitByList(ctx context.Context, w wish, gone error) error {
-	manifest, err := l.manifest(ctx, w.listed)
+	manifest, err := l.manifest(ctx, w)
 	if err != nil {
 		return fmt.Errorf("%w; and the manifest that names it: %w", gone, err)
 	}
@@ -37,17 +36,17 @@ func (l *Local) permitByList(ctx context.Context, w wish, gone error) error {
 	}
 	l.counts.check("listed")
 	log.G(ctx).WithField("origin", w.origin).WithField("manifest", w.listed.Digest).Debug("The registry has lost a blob whose manifest it gives to a reader")
-	k, now := l.key(w.origin, w.header), time.Now()
-	end, _ := access.Expiry(access.Bearer(w.header.Get("Authorization")))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.access.Allow(k, end, now)
+	l.learn(l.key(w.origin, w.header), w.header, nil)
 	return nil
 }
 
-// manifest reads a manifest as its reader may, and checks its digest.
-func (l *Local) manifest(ctx context.Context, c Content) (m ocispec.Manifest, err error) {
-	c.Header = c.Header.Clone()
+// manifest reads the manifest that a wish names, with the credential of the wish and no
+// other, and checks its digest.
+func (l *Local) manifest(ctx context.Context, w wish) (m ocispec.Manifest, err error) {
+	c := w.listed
+	if c.Header = w.header.Clone(); c.Header == nil {
+		c.Header = http.Header{}
+	}
 	c.Header.Set("Accept", ocispec.MediaTypeImageManifest+", application/vnd.docker.distribution.manifest.v2+json")
 	body, err := l.Open(ctx, c, All)
 	if err != nil {

@@ -165,7 +165,7 @@ func (l *Local) Open(ctx context.Context, c Content, r Range) (*Body, error) {
 	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, urgent: c.Urgent, background: c.Background}
 	w.unblocked = c.Direct
 	if c.Listed != "" && c.Kind == Blob {
-		w.listed = Content{Registry: c.Registry, Repository: c.Repository, Kind: Manifest, Digest: c.Listed, Header: c.Header}
+		w.listed = Content{Registry: c.Registry, Repository: c.Repository, Kind: Manifest, Digest: c.Listed}
 	}
 	if err := l.admit(&w, c.request(c.Digest.String())); err != nil {
 		return nil, err

@@ -37,7 +37,8 @@ type wish struct {
 	asked     block.Request
 	checked   *block.Rules
 	unblocked bool // whatever the rules
-	// listed is a manifest that names the content; the zero Content is none.
+	// listed is a manifest that names the content, without a header: it is asked for with
+	// that of the wish. The zero Content is none.
 	listed Content
 }
 
