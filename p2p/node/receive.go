@@ -245,11 +245,7 @@ func (n *Node) TaskFailed(id p2p.TaskID, err p2p.OriginError) {
 	case t.haveAll():
 	case err.Keyless && !t.rejoined && t.lendsFor(err.Origin):
 		t.rejoined = true
-		size := int64(-1)
-		if !t.geometry.IsZero() {
-			size = t.geometry.Size
-		}
-		n.tracker.Join(t.id, err.Origin, size)
+		n.tracker.Join(t.id, err.Origin, t.size())
 	default:
 		n.failLocked(t, fmt.Errorf("task %s: %w", id, err))
 	}

@@ -68,6 +68,14 @@ type neighbour struct {
 	stats    PeerStats
 }
 
+// size returns the content's length in bytes, -1 where it is not known.
+func (t *task) size() int64 {
+	if t.geometry.IsZero() {
+		return -1
+	}
+	return t.geometry.Size
+}
+
 // newTaskLocked makes a task of which nothing is known but its name.
 func (n *Node) newTaskLocked(id p2p.TaskID, origin p2p.Origin) *task {
 	t := &task{
@@ -289,11 +297,7 @@ func (n *Node) Holdings() []p2p.Holding {
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(n.tasks), compareTasks) {
 		t := n.tasks[id]
-		size := int64(-1)
-		if !t.geometry.IsZero() {
-			size = t.geometry.Size
-		}
-		held = append(held, p2p.Holding{Task: id, Size: size, Complete: t.complete,
+		held = append(held, p2p.Holding{Task: id, Size: t.size(), Complete: t.complete,
 			Active: t.joined && !t.complete, Pulling: t.puller != nil && !t.puller.share.Helper, Origin: t.origin})
 	}
 	return held
