@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/darter-p2p/darter/internal/durable"
 )
 
 // credentials are what darter login keeps: one manager and a personal access token of it.
@@ -60,20 +62,11 @@ func (c credentials) write() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("keep the sign-in: %w", err)
-	}
-	f, err := os.CreateTemp(dir, ".manager-*") // of mode 0600
-	if err != nil {
-		return "", fmt.Errorf("keep the sign-in: %w", err)
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+		err = durable.WriteFile(path, append(text, '\n'), 0o600)
 	}
 	if err != nil {
-		return "", fmt.Errorf("keep the sign-in: %w", errors.Join(err, os.Remove(f.Name())))
+		return "", fmt.Errorf("keep the sign-in: %w", err)
 	}
 	return path, nil
 }

@@ -64,6 +64,10 @@ var exceptions = map[[2]string]bool{
 	// So they do to become members.
 	{"internal/join", "api/join/v1"}:  true,
 	{"internal/join", "internal/pki"}: true,
+	// What is kept is written alike.
+	{"internal/dynamic", "internal/durable"}: true,
+	{"internal/join", "internal/durable"}:    true,
+	{"internal/pki", "internal/durable"}:     true,
 }
 
 // partOf returns the part that a package, relative to the module, belongs to,

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
+	"github.com/darter-p2p/darter/internal/durable"
 )
 
 // The file of a state: one line of text, its name, the format's version and the CRC-32C of
@@ -84,25 +85,8 @@ func keep(path string, s *managerv1.State) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(dir, ".state-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // nothing is there once it was renamed
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	at, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(at.Sync(), at.Close())
+	return durable.WriteFile(path, data, 0o600)
 }

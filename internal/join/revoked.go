@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/log"
 
+	"github.com/darter-p2p/darter/internal/durable"
 	"github.com/darter-p2p/darter/internal/pki"
 )
 
@@ -81,14 +82,5 @@ func writeSerials(path string, serials []string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".revoked-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // nothing is there once it was renamed
-	_, err = f.WriteString(strings.Join(append(slices.Clone(serials), ""), "\n"))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.WriteFile(path, []byte(strings.Join(append(slices.Clone(serials), ""), "\n")), 0o600)
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/darter-p2p/darter/internal/durable"
 )
 
 // caName is the file name, without its ending, of a CA; no member may use it.
@@ -88,54 +90,13 @@ func (p Pair) write(dir, name string) (Files, error) {
 		Key:  filepath.Join(dir, name+".key"),
 	}
 	// The certificate comes last: one that is there has its key beside it.
-	if err := writeFile(f.Key, key, 0o600); err != nil {
+	if err := durable.WriteFile(f.Key, key, 0o600); err != nil {
 		return Files{}, err
 	}
-	if err := writeFile(f.Cert, cert, 0o644); err != nil {
+	if err := durable.WriteFile(f.Cert, cert, 0o644); err != nil {
 		return Files{}, err
 	}
 	return f, nil
-}
-
-// writeFile replaces path as a whole: a reader sees the old bytes or the new ones,
-// also after a power cut.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, err)
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 func readPair(certPath, keyPath string) (Pair, error) {
