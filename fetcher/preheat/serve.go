@@ -1,14 +1,14 @@
 package preheat
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"github.com/containerd/log"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -44,23 +44,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, id *pki.Identity) er
 	nodev1.RegisterNodeServiceServer(server, s)
 	alive := health.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, alive)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := server.Serve(l)
-		if err == nil || errors.Is(err, grpc.ErrServerStopped) {
-			return nil
-		}
-		return fmt.Errorf("serve the manager: %w", err)
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		alive.Shutdown()
-		force := time.AfterFunc(drainTime, server.Stop)
-		defer force.Stop()
-		server.GracefulStop()
-		return nil
-	})
-	return group.Wait()
+	if err := rpc.Serve(ctx, server, l, drainTime, alive.Shutdown); err != nil {
+		return fmt.Errorf("the manager's door: %w", err)
+	}
+	return nil
 }
 
 func logFailure(ctx context.Context, method string, err error) {

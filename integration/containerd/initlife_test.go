@@ -1,6 +1,8 @@
 package containerd
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"encoding/json"
 	"errors"
@@ -191,10 +193,11 @@ func serveSnapshotter(t *testing.T, socket, root string) {
 	}
 	server := grpc.NewServer()
 	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(sn))
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() { served <- rpc.Serve(ctx, server, l, 0, nil) }()
 	t.Cleanup(func() {
-		server.Stop()
+		stop()
 		if err := errors.Join(<-served, sn.Close()); err != nil {
 			t.Error(err)
 		}

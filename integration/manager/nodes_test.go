@@ -1,6 +1,8 @@
 package manager_test
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"fmt"
 	"net"
@@ -61,7 +63,7 @@ func startNode(t *testing.T, ca *pki.CA, manager string, role pki.Role, name str
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := server.Serve(l); err != nil {
+		if err := rpc.Serve(ctx, server, l, 0, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -72,7 +74,6 @@ func startNode(t *testing.T, ca *pki.CA, manager string, role pki.Role, name str
 	})
 	t.Cleanup(func() {
 		stop()
-		server.Stop()
 		running.Wait()
 	})
 	return n

@@ -1,6 +1,8 @@
 package scheduling
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"net"
 	"strings"
@@ -53,8 +55,7 @@ func (w *world) impostor(role pki.Role) {
 	w.addr = l.Addr().String()
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(w.identity(role, "x").ServerTLS())))
 	w.run(func(ctx context.Context) error {
-		context.AfterFunc(ctx, s.Stop)
-		return s.Serve(l)
+		return rpc.Serve(ctx, s, l, time.Millisecond, nil)
 	})
 }
 

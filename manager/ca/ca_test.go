@@ -1,6 +1,8 @@
 package ca
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"net"
 	"os"
@@ -78,10 +80,11 @@ func open(t *testing.T) *office {
 	o.addr = l.Addr().String()
 	server := grpc.NewServer(grpc.Creds(o.id.Guard(o.ServerTLS(o.id))))
 	o.Register(server)
+	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	go func() { done <- rpc.Serve(ctx, server, l, 0, nil) }()
 	t.Cleanup(func() {
-		server.Stop()
+		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -1,8 +1,9 @@
 package control
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -211,9 +212,6 @@ func (s *Server) note(ctx context.Context) error {
 	return s.store.SeenMembers(ctx, seen, s.now())
 }
 
-// Drain bounds how long Serve waits for calls when it stops.
-const Drain = 5 * time.Second
-
 // Serve accepts members on l until ctx ends; then it ends their streams, so that they go
 // to another manager, and returns nil. creds must ask for a certificate; a caller without
 // one is no member. Others may register services of their own by register, which may be nil.
@@ -233,20 +231,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, creds credentials.Tr
 	state := health.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, state)
 	reflection.Register(server)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve members: %w", err)
-	case <-ctx.Done():
-	}
-	state.Shutdown()
-	close(s.stop)
-	late := time.AfterFunc(Drain, server.Stop)
-	defer late.Stop()
-	server.GracefulStop()
-	if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serve members: %w", err)
+	err := rpc.Serve(ctx, server, l, 0, func() {
+		state.Shutdown()
+		close(s.stop)
+	})
+	if err != nil {
+		return fmt.Errorf("members: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package dropin
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"net"
 	"os"
@@ -112,10 +114,11 @@ func (d *daemon) serve(t *testing.T) string {
 	containers.RegisterContainersServer(s, containerService{})
 	contents.RegisterContentServer(s, contentService{})
 	images.RegisterImagesServer(s, imageService{})
+	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	go func() { done <- rpc.Serve(ctx, s, l, 0, nil) }()
 	t.Cleanup(func() {
-		s.Stop()
+		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -1,22 +1,19 @@
 package snapshot
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
 	"google.golang.org/grpc"
 )
 
-const (
-	// maxMessage is containerd's bound of a message, in bytes.
-	maxMessage = 16 << 20
-	// drain is how long calls may go on when the server stops.
-	drain = 5 * time.Second
-)
+// maxMessage is containerd's bound of a message, in bytes.
+const maxMessage = 16 << 20
 
 // Serve answers containerd's snapshots API on l until ctx ends; then it accepts nothing
 // more, gives those who wait for a layer the ordinary mounts, lets calls finish for a
@@ -25,16 +22,8 @@ const (
 func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
 	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(d))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve snapshots: %w", err)
-	case <-ctx.Done():
+	if err := rpc.Serve(ctx, server, l, 0, d.stager.stop); err != nil {
+		return fmt.Errorf("snapshots: %w", err)
 	}
-	d.stager.stop()
-	cut := time.AfterFunc(drain, server.Stop)
-	defer cut.Stop()
-	server.GracefulStop()
-	return <-served
+	return nil
 }

@@ -1,8 +1,9 @@
 package rpc
 
 import (
+	"github.com/darter-p2p/darter/internal/serve/rpc"
+
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -22,7 +23,6 @@ import (
 const (
 	keepaliveTime    = 5 * time.Second
 	keepaliveTimeout = 3 * time.Second
-	drainTime        = 5 * time.Second
 )
 
 // Serve serves nodes, and the gRPC health service, on l with mutual TLS until ctx
@@ -43,18 +43,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, id *pki.Identity) er
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := server.Serve(l)
-		if err == nil || errors.Is(err, grpc.ErrServerStopped) {
-			return nil
+		// run ends the streams.
+		if err := rpc.Serve(ctx, server, l, 0, alive.Shutdown); err != nil {
+			return fmt.Errorf("nodes: %w", err)
 		}
-		return fmt.Errorf("serve nodes: %w", err)
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		alive.Shutdown()
-		force := time.AfterFunc(drainTime, server.Stop)
-		defer force.Stop()
-		server.GracefulStop() // run ends the streams
 		return nil
 	})
 	group.Go(func() error {
