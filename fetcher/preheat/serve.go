@@ -1,8 +1,6 @@
 package preheat
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"fmt"
 	"net"
@@ -16,6 +14,7 @@ import (
 
 	nodev1 "github.com/darter-p2p/darter/api/node/v1"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 )
 
 // drainTime is how long calls may go on after the server was told to stop.

@@ -1,8 +1,6 @@
 package containerd
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +19,7 @@ import (
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
 	"github.com/darter-p2p/darter/integration/lab/labtest"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 	"github.com/darter-p2p/darter/plugin/doctor"
 )
 

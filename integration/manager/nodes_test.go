@@ -1,8 +1,6 @@
 package manager_test
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"fmt"
 	"net"
@@ -17,6 +15,7 @@ import (
 	nodev1 "github.com/darter-p2p/darter/api/node/v1"
 	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 )
 
 // fakeNode is a node's job service that brings nothing: a fetch lasts until the test lets

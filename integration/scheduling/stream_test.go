@@ -1,8 +1,6 @@
 package scheduling
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"net"
 	"strings"
@@ -16,6 +14,7 @@ import (
 
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/tracker"
 )

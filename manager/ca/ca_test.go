@@ -1,8 +1,6 @@
 package ca
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"net"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"github.com/darter-p2p/darter/internal/config"
 	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 	"github.com/darter-p2p/darter/manager/database"
 	"github.com/darter-p2p/darter/manager/database/databasetest"
 	"github.com/darter-p2p/darter/manager/model"

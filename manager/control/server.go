@@ -1,8 +1,6 @@
 package control
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"fmt"
 	"net"
@@ -21,6 +19,7 @@ import (
 
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
 	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 	"github.com/darter-p2p/darter/manager/database"
 )
 

@@ -1,8 +1,6 @@
 package dropin
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"net"
 	"os"
@@ -22,6 +20,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 )
 
 // daemon is a containerd with an image in darter in namespace k8s.io, nothing of

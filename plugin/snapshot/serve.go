@@ -1,8 +1,6 @@
 package snapshot
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"fmt"
 	"net"
@@ -10,6 +8,8 @@ import (
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
 	"google.golang.org/grpc"
+
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 )
 
 // maxMessage is containerd's bound of a message, in bytes.

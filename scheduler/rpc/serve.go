@@ -1,8 +1,6 @@
 package rpc
 
 import (
-	"github.com/darter-p2p/darter/internal/serve/rpc"
-
 	"context"
 	"fmt"
 	"net"
@@ -16,6 +14,7 @@ import (
 
 	schedulerv1 "github.com/darter-p2p/darter/api/scheduler/v1"
 	"github.com/darter-p2p/darter/internal/pki"
+	"github.com/darter-p2p/darter/internal/serve/rpc"
 )
 
 // A connection on which nothing came for keepaliveTime is asked for a sign of life;
