@@ -1,46 +1,18 @@
 package containerd
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/darter-p2p/darter/integration/lab"
 	"github.com/darter-p2p/darter/integration/lab/image"
 	"github.com/darter-p2p/darter/integration/lab/labtest"
 )
 
-func TestMain(m *testing.M) {
-	dir, err := programs()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir) // a folder in the temporary one, or none
-		os.Exit(code)
-	}))
-}
-
-// programs builds darter's programs once for all tests, where they are not
-// given, and returns the folder to be removed.
-func programs() (string, error) {
-	if os.Getenv(lab.BinEnv) != "" || lab.Unavailable() != "" {
-		return "", nil
-	}
-	dir, err := os.MkdirTemp("", "darter-bin-")
-	if err != nil {
-		return "", err
-	}
-	return dir, errors.Join(lab.BuildPrograms(context.Background(), dir), os.Setenv(lab.BinEnv, dir))
-}
+func TestMain(m *testing.M) { labtest.Main(m) }
 
 // small is an image that a test has time for.
 var small = image.Recipe{Layers: 5, Bytes: 32 << 20, Compression: image.Gzip}

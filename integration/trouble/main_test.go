@@ -3,7 +3,7 @@ package trouble
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/darter-p2p/darter/integration/lab/labtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { labtest.Main(m) }
