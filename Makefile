@@ -87,18 +87,18 @@ check-fuzz: # every fuzz target for a short time
 # The simulation and the power-cut suite are long computations in one goroutine:
 # the race detector has nothing to find there and makes them ten times slower.
 # -short plays two of a scenario's seeds and 2,000 power cuts; `go test` plays all.
-# The tests on real links and containerd come alone, one package at a time.
+# The tests of whole systems come last, two packages at a time, the longest first.
 .PHONY: test
-test: ## all tests; lists those that were skipped and why
+test: build ## all tests; lists those that were skipped and why
 	@$(TOOLS)/debian.sh $(DEBIAN)
-	@$(call with_tools,$(TEST_TOOLS)) && \
+	@$(call with_tools,$(TEST_TOOLS)) && export DARTER_BIN=$(CURDIR)/bin && \
 	run() { go test -json -count=1 -timeout 40m "$$@" || failed=1; } && { \
 		failed=0; \
-		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|containerd|bench|manager|trouble)|p2p/store)(/|$$)'); \
+		run -race $$(go list ./... | grep -vE '/(integration/(swarmsim|lab|cluster|containerd|bench|manager|trouble)|p2p/store)(/|$$)'); \
 		run -race -skip PowerCut ./p2p/store/...; \
 		run -short -run PowerCut ./p2p/store/...; \
 		run -short ./integration/swarmsim/...; \
-		run -race -p 1 ./integration/lab/... ./integration/containerd/... ./integration/manager/... ./integration/trouble ./integration/bench/...; \
+		run -race -p 2 ./integration/containerd/... ./integration/cluster/... ./integration/trouble ./integration/manager/... ./integration/lab/... ./integration/bench/...; \
 		exit $$failed; \
 	} | go run ./$(TOOLS)/skips
 
