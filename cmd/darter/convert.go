@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 )
 
 func convertCommand() *cobra.Command {
-	var chunk string
+	var chunk, list string
 	var quiet bool
 	o := oci.Options{Convert: convert.Default()}
 	c := &cobra.Command{
@@ -36,12 +37,16 @@ reference of what was written is printed.
 With --beside DST becomes an index: all that SRC has, and the Nydus image with the OS
 feature nydus.remoteimage.v1. DST may be SRC: then the tag is moved to the index.
 
+With --prefetch, or --prefetch-from, the bootstrap says which files are read first: nodes
+fetch them as soon as the image is mounted. A folder stands for all below it.
+
 Exit codes: 0 done; 1 failed; 2 wrong arguments; 4 there is no such image, or none for the
 platform; 5 the registry wants another credential (401, 403); 6 a layer is not what its
 digest says; 7 the registry does not answer or fails; 8 the disk is full.`,
 		Example: `  darter convert registry.example.com/app:1 registry.example.com/app:1-nydus
   darter convert registry.example.com/app:1 registry.example.com/app:1 --beside
-  darter convert docker.io/library/golang:1.26 oci:/tmp/golang --chunk-size 256KiB`,
+  darter convert docker.io/library/golang:1.26 oci:/tmp/golang --chunk-size 256KiB
+  darter convert app:1 app:1-nydus --prefetch /usr/bin/app --prefetch /etc/app`,
 		Args: usage(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error {
 			size, err := parseChunkSize(chunk)
@@ -49,6 +54,13 @@ digest says; 7 the registry does not answer or fails; 8 the disk is full.`,
 				return fmt.Errorf("--chunk-size: %w (see darter convert --help): %w", err, errdefs.ErrInvalidArgument)
 			}
 			o.Convert.ChunkSize = size
+			if list != "" {
+				names, err := readNames(list, c.InOrStdin())
+				if err != nil {
+					return fmt.Errorf("--prefetch-from: %w: %w", err, errdefs.ErrInvalidArgument)
+				}
+				o.Convert.Prefetch = append(o.Convert.Prefetch, names...)
+			}
 			if err := oci.Check(args[0], args[1], o); err != nil {
 				return fmt.Errorf("%w (see darter convert --help)", err)
 			}
@@ -60,6 +72,8 @@ digest says; 7 the registry does not answer or fails; 8 the disk is full.`,
 	}
 	f := c.Flags()
 	f.StringVar(&chunk, "chunk-size", "1MiB", "parts that files are cut into: a power of two from 64KiB to 1MiB")
+	f.StringArrayVar(&o.Convert.Prefetch, "prefetch", nil, "path in the image that is read first; may be given several times, the first first")
+	f.StringVar(&list, "prefetch-from", "", "file with such paths, one a line, as from a trace; - is the standard input")
 	f.StringVar(&o.Platform, "platform", "linux/"+runtime.GOARCH, "platform to convert")
 	f.BoolVar(&o.Beside, "beside", false, "write an index with the ordinary image and the Nydus image")
 	f.BoolVar(&o.PlainHTTP, "plain-http", false, "speak http with the registries; with those on loopback it always is")
@@ -81,6 +95,36 @@ func runConvert(ctx context.Context, out io.Writer, src, dst string, o oci.Optio
 	fmt.Fprintln(out, report.Reference)
 	return nil
 }
+
+// readNames reads a list of paths, one a line.
+func readNames(path string, stdin io.Reader) ([]string, error) {
+	in := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxNames+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxNames {
+		return nil, fmt.Errorf("%s is longer than %s", path, size(maxNames))
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		if name := strings.TrimRight(line, "\r\n"); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// maxNames bounds the list of paths to prefetch, in bytes.
+const maxNames = 64 << 20
 
 // parseChunkSize reads a size such as 256KiB, or bytes.
 func parseChunkSize(s string) (int, error) {
@@ -155,6 +199,13 @@ func (p *convertProgress) Put(made *convert.Image) {
 		}
 		b := made.Blobs[l.Blob]
 		fmt.Fprintf(p.out, "darter: layer %d: %d entries, %s; blob of %d chunks, %s\n", i+1, l.Entries, size(l.Bytes), l.Chunks, size(b.Size))
+	}
+	if made.Prefetch > 0 || len(made.Absent) > 0 {
+		fmt.Fprintf(p.out, "darter: %d paths are read first", made.Prefetch)
+		if len(made.Absent) > 0 {
+			fmt.Fprintf(p.out, "; the image has no %s, and misses %d in all", printable(made.Absent[0]), len(made.Absent))
+		}
+		fmt.Fprintln(p.out)
 	}
 	fmt.Fprintf(p.out, "darter: write %d files and %d blobs\n", made.Inodes, len(made.Blobs))
 }

@@ -35,6 +35,10 @@ func TestConvert(t *testing.T) {
 	dir := t.TempDir()
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	writeLayout(t, src)
+	names := filepath.Join(dir, "names")
+	if err := os.WriteFile(names, []byte("/etc/with, a comma\n\nhello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -42,9 +46,10 @@ func TestConvert(t *testing.T) {
 		{[]string{"oci:" + src}, process.ExitUsage},
 		{[]string{"oci:" + src, "oci:" + dst, "--chunk-size", "3KiB"}, process.ExitUsage},
 		{[]string{"oci:" + src, "UPPER//case"}, process.ExitUsage},
+		{[]string{"oci:" + src, "oci:" + dst, "--prefetch-from", dir + "/none"}, process.ExitUsage},
 		{[]string{"oci:" + dir + "/none", "oci:" + dst}, process.ExitNotFound},
 		{[]string{"oci:" + src, "oci:" + dst, "--platform", "plan9/mips"}, process.ExitNotFound},
-		{[]string{"oci:" + src, "oci:" + dst, "--platform", "linux/amd64"}, process.ExitOK},
+		{[]string{"oci:" + src, "oci:" + dst, "--platform", "linux/amd64", "--prefetch", "/hello", "--prefetch-from", names}, process.ExitOK},
 		{[]string{"oci:" + dst, "oci:" + src, "--platform", "linux/amd64"}, process.ExitFailure}, // it is one already
 	} {
 		var out, notes bytes.Buffer
@@ -52,6 +57,9 @@ func TestConvert(t *testing.T) {
 		err := command(&out, &notes, args).ExecuteContext(t.Context())
 		if exitCode(err) != c.code {
 			t.Errorf("%v: exit code %d, want %d: %v", args, exitCode(err), c.code, err)
+		}
+		if said := strings.Contains(notes.String(), "1 paths are read first; the image has no /etc/with, a comma, and misses 1 in all"); said != (c.code == process.ExitOK) {
+			t.Errorf("%v said %q", args, notes.String())
 		}
 		if printed := strings.HasPrefix(out.String(), "oci:"+dst+"@sha256:"); printed != (c.code == process.ExitOK) {
 			t.Errorf("%v printed %q; %s", args, out.String(), notes.String())

@@ -3,10 +3,9 @@ package rafs
 import (
 	"encoding/binary"
 	"io/fs"
-)
 
-// maxPrefetch bounds the prefetch table: 1 MiB of it.
-const maxPrefetch = 1 << 18
+	"github.com/darter-p2p/darter/plugin/rafs/format"
+)
 
 // readPrefetch reads the prefetch table. Old images without one have a size but
 // no offset.
@@ -15,14 +14,14 @@ func (im *Image) readPrefetch() error {
 	if table.Offset == 0 {
 		return nil
 	}
-	if n := table.Size / 4; n > maxPrefetch {
-		return im.limits.exceeded("files to prefetch", n, maxPrefetch)
+	if n := table.Size / format.PrefetchEntrySize; n > format.MaxPrefetch {
+		return im.limits.exceeded("files to prefetch", n, format.MaxPrefetch)
 	}
 	b, err := im.readTable(table, "prefetch table")
 	if err != nil {
 		return err
 	}
-	for ; len(b) > 0; b = b[4:] {
+	for ; len(b) > 0; b = b[format.PrefetchEntrySize:] {
 		im.prefetch = append(im.prefetch, binary.LittleEndian.Uint32(b))
 	}
 	return nil

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -23,17 +24,19 @@ type shape struct {
 	inodes uint64
 	blocks uint64 // contents of large directories and long links
 	chunks uint64 // chunk table
+	wishes uint64 // prefetch table
 	end    uint64
 }
 
 // shapeOf lays a bootstrap out.
-func shapeOf(blobs, chunks int, p *placer) shape {
+func shapeOf(blobs, chunks, wishes int, p *placer) shape {
 	var s shape
 	s.blobs = alignUp(format.DeviceOffset+uint64(blobs)*format.DeviceSlotSize, format.BlockSize)
 	s.inodes = alignUp(s.blobs+uint64(blobs)*format.BlobSize, format.BlockSize)
 	s.blocks = alignUp(s.inodes+p.at, format.BlockSize)
 	s.chunks = s.blocks + uint64(p.blocks)*format.BlockSize
-	s.end = alignUp(s.chunks+uint64(chunks)*format.ChunkEntrySize, format.BlockSize)
+	s.wishes = alignUp(s.chunks+uint64(chunks)*format.ChunkEntrySize, format.BlockSize)
+	s.end = alignUp(s.wishes+uint64(wishes)*format.PrefetchEntrySize, format.BlockSize)
 	return s
 }
 
@@ -44,20 +47,22 @@ func (c *converter) bootstrap() error {
 		return err
 	}
 	c.image.Inodes = len(p.order)
+	wishes, absent := c.prefetch()
+	c.image.Prefetch, c.image.Absent = len(wishes), absent
 	c.image.Bootstrap = filepath.Join(c.dir, "image.boot")
 	f, err := os.OpenFile(c.image.Bootstrap, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return outputError(err)
 	}
 	w := &writer{out: bufio.NewWriterSize(f, 1<<20)}
-	c.write(w, &p, shapeOf(len(c.blobs), len(c.table.chunks), &p))
+	c.write(w, &p, shapeOf(len(c.blobs), len(c.table.chunks), len(wishes), &p), wishes)
 	if err := errors.Join(w.err, w.out.Flush(), f.Close()); err != nil {
 		return outputError(err)
 	}
 	return nil
 }
 
-func (c *converter) write(w *writer, p *placer, s shape) {
+func (c *converter) write(w *writer, p *placer, s shape, wishes []uint64) {
 	c.head(w, p, s)
 	w.padTo(s.blobs)
 	for _, b := range c.blobs {
@@ -86,6 +91,10 @@ func (c *converter) write(w *writer, p *placer, s shape) {
 		}
 		w.write(e.AppendTo(w.buf[:0]))
 	}
+	w.padTo(s.wishes)
+	for _, node := range wishes {
+		w.write(binary.LittleEndian.AppendUint32(w.buf[:0], uint32(node)))
+	}
 	w.padTo(s.end)
 }
 
@@ -109,6 +118,9 @@ func (c *converter) head(w *writer, p *placer, s shape) {
 		Flags: bootstrapFlags, ChunkSize: uint32(c.o.ChunkSize),
 		BlobTable:  format.Region{Offset: s.blobs, Size: uint64(len(c.blobs)) * format.BlobSize},
 		ChunkTable: format.Region{Offset: s.chunks, Size: uint64(len(c.table.chunks)) * format.ChunkEntrySize},
+	}
+	if n := uint64(c.image.Prefetch); n > 0 {
+		ext.PrefetchTable = format.Region{Offset: s.wishes, Size: n * format.PrefetchEntrySize}
 	}
 	if p.xattrs {
 		ext.Flags |= format.FlagXattrs

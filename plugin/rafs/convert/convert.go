@@ -33,6 +33,8 @@ type Image struct {
 	Bootstrap string // path of the bootstrap
 	Inodes    int
 	Layers    []LayerReport
+	Prefetch  int      // entries of the prefetch table
+	Absent    []string // names of Options.Prefetch that the image does not have
 }
 
 // Blob is a data blob. Its path is named by its digest.

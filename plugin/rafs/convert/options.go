@@ -23,6 +23,10 @@ type Options struct {
 	ChunkSize int
 	// Workers is how many chunks are compressed at once. The result does not depend on it.
 	Workers int
+	// Prefetch names files that are read first, in order, as paths in the image; a folder
+	// stands for all below it. They become the prefetch table of the bootstrap. What the
+	// image does not have is left out, and is Image.Absent.
+	Prefetch []string
 	// Limits bound the memory. The zero value means DefaultLimits.
 	Limits Limits
 }
@@ -52,5 +56,5 @@ func (o Options) filled() (Options, error) {
 		return o, fmt.Errorf("chunk size %d is not a power of two from %d to %d: %w",
 			o.ChunkSize, MinChunkSize, MaxChunkSize, errdefs.ErrInvalidArgument)
 	}
-	return o, nil
+	return o, checkPrefetch(o.Prefetch)
 }

@@ -24,6 +24,12 @@ const (
 	MaxChunkSize = 16 << 20
 )
 
+// The prefetch table: node numbers of 4 bytes.
+const (
+	PrefetchEntrySize = 4
+	MaxPrefetch       = 1 << 18 // entries; more is refused
+)
+
 // Region is a part of the file, in bytes.
 type Region struct {
 	Offset uint64
@@ -36,7 +42,7 @@ type Extension struct {
 	BlobTable     Region // Blob entries
 	ChunkSize     uint32 // a file is cut into chunks of this size, a power of two
 	ChunkTable    Region // Chunk entries
-	PrefetchTable Region // node numbers, 4 bytes each
+	PrefetchTable Region // node numbers of PrefetchEntrySize bytes
 }
 
 // ParseExtension reads an extension from the first 256 bytes of b.
@@ -62,8 +68,8 @@ func ParseExtension(b []byte) (Extension, error) {
 		return Extension{}, malformed("RAFS superblock: blob table of %d bytes, entries have %d", e.BlobTable.Size, BlobSize)
 	case e.ChunkTable.Size%ChunkEntrySize != 0:
 		return Extension{}, malformed("RAFS superblock: chunk table of %d bytes, entries have %d", e.ChunkTable.Size, ChunkEntrySize)
-	case e.PrefetchTable.Size%4 != 0:
-		return Extension{}, malformed("RAFS superblock: prefetch table of %d bytes, entries have 4", e.PrefetchTable.Size)
+	case e.PrefetchTable.Size%PrefetchEntrySize != 0:
+		return Extension{}, malformed("RAFS superblock: prefetch table of %d bytes, entries have %d", e.PrefetchTable.Size, PrefetchEntrySize)
 	}
 	return e, nil
 }

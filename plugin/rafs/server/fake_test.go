@@ -73,15 +73,18 @@ func needsMounts(t *testing.T) {
 
 // image is a Nydus image of two layers, and its files.
 type image struct {
+	layers    []convert.Layer
 	bootstrap string
 	blobs     map[digest.Digest]string // paths
 	files     map[string][]byte
 }
 
+// chunkSize is that of its chunks, in bytes.
+const chunkSize = 128 << 10
+
 var makeImage = sync.OnceValues(func() (*image, error) {
 	img := &image{blobs: map[digest.Digest]string{}, files: map[string][]byte{}}
 	r := rand.New(rand.NewPCG(1, 2))
-	var layers []convert.Layer
 	for l := range 2 {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
@@ -102,11 +105,11 @@ var makeImage = sync.OnceValues(func() (*image, error) {
 		if err := w.Close(); err != nil {
 			return nil, err
 		}
-		layers = append(layers, convert.Layer{MediaType: ocispec.MediaTypeImageLayer, Open: func(context.Context) (io.ReadCloser, error) {
+		img.layers = append(img.layers, convert.Layer{MediaType: ocispec.MediaTypeImageLayer, Open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(b.Bytes())), nil
 		}})
 	}
-	made, err := convert.Convert(context.Background(), layers, imageDir, convert.Options{ChunkSize: 128 << 10})
+	made, err := convert.Convert(context.Background(), img.layers, imageDir, convert.Options{ChunkSize: chunkSize})
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,8 +22,7 @@ import (
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/internal/config"
-	"github.com/darter-p2p/darter/plugin/rafs"
-	"github.com/darter-p2p/darter/plugin/rafs/format"
+	"github.com/darter-p2p/darter/plugin/rafs/convert"
 	"github.com/darter-p2p/darter/plugin/rafs/mount"
 )
 
@@ -123,14 +121,19 @@ func TestFillToTheEnd(t *testing.T) {
 // What the image's builder thought is read first comes at once, before anybody asks, and
 // the rest is left for later.
 func TestPrefetchTable(t *testing.T) {
+	first := []string{"layer0-3", "layer1-2"}
 	n := newNode(t)
 	n.cfg.Fill.Enable, n.cfg.Fill.Delay, n.cfg.Fill.Quiet = true, config.Duration(time.Hour), 0
 	s := n.open()
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
+	made, err := convert.Convert(t.Context(), n.img.layers, t.TempDir(), convert.Options{ChunkSize: chunkSize, Prefetch: first})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := n.request()
-	r.Bootstrap = withPrefetchTable(t, r.Bootstrap, "layer0-3", "layer1-2")
+	r.Bootstrap = made.Bootstrap // the blobs are the same
 	if err := s.Mount(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -160,48 +163,12 @@ func TestPrefetchTable(t *testing.T) {
 		t.Errorf("%d urgent requests", u)
 	}
 	n.darterd.stop() // nobody is needed for those files
-	for _, name := range []string{"layer0-3", "layer1-2"} {
+	for _, name := range first {
 		if got, err := os.ReadFile(filepath.Join(n.mnt, name)); err != nil || !bytes.Equal(got, n.img.files[name]) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
-
-// withPrefetchTable returns a copy of a bootstrap with a table of files behind all else.
-func withPrefetchTable(t *testing.T, bootstrap string, names ...string) string {
-	t.Helper()
-	b, err := os.ReadFile(bootstrap)
-	if err != nil {
-		t.Fatal(err)
-	}
-	im, err := rafs.Open(bytes.NewReader(b), int64(len(b)), rafs.DefaultLimits())
-	if err != nil {
-		t.Fatal(err)
-	}
-	le := binary.LittleEndian
-	le.PutUint64(b[prefetchTableAt:], uint64(len(b)))
-	le.PutUint32(b[prefetchTableAt+8:], uint32(4*len(names)))
-	for _, name := range names {
-		err := im.Walk(func(path string, in *rafs.Inode) error {
-			if strings.TrimPrefix(path, "/") == name {
-				b = le.AppendUint32(b, uint32(in.Node))
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	b = append(b, make([]byte, -len(b)&(format.BlockSize-1))...)
-	path := filepath.Join(t.TempDir(), "image.boot")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// prefetchTableAt is where the bootstrap says where that table is.
-const prefetchTableAt = format.SuperblockOffset + 128 + 40
 
 func TestRefusedRequests(t *testing.T) {
 	n := newNode(t)
