@@ -16,63 +16,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/cmd/internal/program/programtest"
 	"github.com/darter-p2p/darter/internal/pki"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestDefaultConfigIsPrintedAndRead(t *testing.T) {
-	var out bytes.Buffer
-	if err := command(t.Context(), &out, &out, []string{"--print-default-config"}); err != nil {
-		t.Fatal(err)
-	}
-	var cfg Config
-	if err := config.Parse("printed", out.Bytes(), &cfg); err != nil {
-		t.Fatal(err)
-	}
-	if cfg != Default() {
-		t.Errorf("read back %+v, want %+v", cfg, Default())
-	}
-}
-
-func TestUsage(t *testing.T) {
-	write := func(text string) string {
-		path := filepath.Join(t.TempDir(), "manager.toml")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	for _, tt := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"--nonsense"}, "nonsense"},
-		{[]string{"extra"}, `"extra"`},
-		{[]string{"--config", "/nonexistent"}, "--print-default-config"},
-		{[]string{"--config", write("[database]\nkindd = \"sqlite\"\n")}, "database.kindd"},
-		{[]string{"--config", write("[database]\nkind = \"oracle\"\n")}, "database.kind"},
-		{[]string{"--config", write("[control]\nheartbeat = \"1500ms\"\n")}, "control.heartbeat"},
-		{[]string{"--config", write("[tls]\ncert = \"x\"\n")}, "tls"},
-		{[]string{"--config", write("[identity]\nca = \"x\"\n")}, "identity"},
-	} {
-		var out bytes.Buffer
-		err := command(t.Context(), &out, &out, tt.args)
-		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: error %v, want one of usage with %q", tt.args, err, tt.want)
-		}
-	}
-	var out bytes.Buffer
-	if err := command(t.Context(), &out, &out, []string{"--version"}); err != nil || !strings.HasPrefix(out.String(), "darter-manager ") {
-		t.Errorf("--version: %q, %v", out.String(), err)
-	}
+func TestCommandLine(t *testing.T) {
+	programtest.Suite(t, command(), map[string]string{
+		"[database]\nkindd = \"sqlite\"\n":    "database.kindd",
+		"[database]\nkind = \"oracle\"\n":     "database.kind",
+		"[control]\nheartbeat = \"1500ms\"\n": "control.heartbeat",
+		"[tls]\ncert = \"x\"\n":               "tls",
+		"[identity]\nca = \"x\"\n":            "identity",
+	})
 }
 
 // free returns an address of loopback that nobody listens on.
@@ -160,7 +122,7 @@ func TestServesUntilItIsStopped(t *testing.T) {
 		out := &output{}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- command(ctx, out, out, []string{"--config", path}) }()
+		go func() { ended <- command().Command(ctx, out, out, []string{"--config", path}) }()
 		for late := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			if code, _, _, err := call("GET", "http://"+web+"/healthy", "", nil); err == nil && code == 200 {
 				break

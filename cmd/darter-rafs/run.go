@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,7 +21,7 @@ import (
 )
 
 // run mounts until ctx ends.
-func run(ctx context.Context, cfg Config) (err error) {
+func run(ctx context.Context, _ io.Writer, cfg Config) (err error) {
 	if err := log.SetLevel(cfg.Log); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}

@@ -12,61 +12,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/darter-p2p/darter/internal/config"
+	"github.com/darter-p2p/darter/cmd/internal/program/programtest"
 	"github.com/darter-p2p/darter/internal/pki"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestDefaultConfigIsPrintedAndRead(t *testing.T) {
-	var out bytes.Buffer
-	if err := command(t.Context(), &out, &out, []string{"--print-default-config"}); err != nil {
-		t.Fatal(err)
-	}
-	var cfg Config
-	if err := config.Parse("printed", out.Bytes(), &cfg); err != nil {
-		t.Fatal(err)
-	}
-	if cfg != Default() {
-		t.Errorf("read back %+v, want %+v", cfg, Default())
-	}
-}
-
-func TestUsage(t *testing.T) {
-	bad := filepath.Join(t.TempDir(), "bad.toml")
-	if err := os.WriteFile(bad, []byte("[swarm]\nneighbors = 3\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	worse := filepath.Join(t.TempDir(), "worse.toml")
-	if err := os.WriteFile(worse, []byte("[swarm]\nneighbours = 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"--nonsense"}, "nonsense"},
-		{[]string{"extra"}, `"extra"`},
-		{[]string{"--config", "/nonexistent"}, "--print-default-config"},
-		{[]string{"--config", bad}, "swarm.neighbors"},
-		{[]string{"--config", worse}, "neighbours: 1 is not within"},
-	} {
-		var out bytes.Buffer
-		err := command(t.Context(), &out, &out, tt.args)
-		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: error %v, want one of usage with %q", tt.args, err, tt.want)
-		}
-	}
-	var out bytes.Buffer
-	if err := command(t.Context(), &out, &out, []string{"--version"}); err != nil || !strings.HasPrefix(out.String(), "darter-scheduler ") {
-		t.Errorf("--version: %q, %v", out.String(), err)
-	}
+func TestCommandLine(t *testing.T) {
+	programtest.Suite(t, command(), map[string]string{
+		"[swarm]\nneighbors = 3\n":  "swarm.neighbors",
+		"[swarm]\nneighbours = 1\n": "neighbours: 1 is not within",
+	})
 }
 
 // free returns an address of loopback that nobody listens on.
@@ -106,7 +67,7 @@ func TestServesUntilItIsStopped(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- command(ctx, &bytes.Buffer{}, &bytes.Buffer{}, []string{"--config", path}) }()
+	go func() { ended <- command().Command(ctx, &bytes.Buffer{}, &bytes.Buffer{}, []string{"--config", path}) }()
 
 	get := func(path string) (string, error) {
 		r, err := http.Get("http://" + web + path)

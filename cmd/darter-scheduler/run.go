@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -45,7 +46,7 @@ func (s signer) Token(task p2p.TaskID, host p2p.HostID, expires time.Time) ([]by
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, cfg Config) error {
+func run(ctx context.Context, _ io.Writer, cfg Config) error {
 	if err := log.SetLevel(cfg.Log); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}

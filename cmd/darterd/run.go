@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -78,8 +79,12 @@ type daemon struct {
 }
 
 // run wires darterd and runs it until ctx ends.
-func run(ctx context.Context, cfg *Config) error {
-	d := &daemon{cfg: cfg, started: time.Now(), health: &health.Health{}, metrics: metrics.New("darterd", version.Number())}
+func run(ctx context.Context, _ io.Writer, cfg Config) error {
+	if err := log.SetLevel(cfg.Log.Level); err != nil {
+		return fmt.Errorf("log.level: %w", err)
+	}
+	log.L = log.L.WithField("program", "darterd")
+	d := &daemon{cfg: &cfg, started: time.Now(), health: &health.Health{}, metrics: metrics.New("darterd", version.Number())}
 	if err := d.identify(ctx); err != nil {
 		return err
 	}
@@ -169,7 +174,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	t := tracker.Default()
-	t.Addresses, t.Host, t.Version = cfg.Scheduler.Addresses, d.self, version.Number()
+	t.Addresses, t.Host, t.Version = cfg.schedulers(), d.self, version.Number()
 	t.Tags = func() []p2p.Tag { return d.tags.Recent(256) }
 	if d.tracker, err = tracker.New(t, d.id, d.node.Holdings, d.node.FromScheduler()); err != nil {
 		return err
