@@ -44,6 +44,9 @@ type nodeSettings struct {
 	Scheduler struct {
 		Addresses []string `toml:"addresses"`
 	} `toml:"scheduler"`
+	Manager struct {
+		Address string `toml:"address"`
+	} `toml:"manager"`
 	Control struct {
 		Socket string `toml:"socket"`
 	} `toml:"control"`
@@ -56,15 +59,16 @@ func readNodeSettings(path string) (nodeSettings, error) {
 	s.Snapshot.Socket, s.Snapshot.Root = usual.Socket, usual.Root
 	s.Mirror.Listen, s.Peer.Listen = "127.0.0.1:65001", ":65002"
 	s.TLS.CA, s.TLS.Cert, s.TLS.Key = "/etc/darter/tls/ca.crt", "/etc/darter/tls/node.crt", "/etc/darter/tls/node.key"
-	s.Scheduler.Addresses = []string{"127.0.0.1:8002"}
 	s.Rafs.Socket = client.Default().Socket
 	s.Control.Socket = "/run/darter/darterd.sock"
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
 	if err == nil {
 		err = toml.Unmarshal(text, &s)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil && len(s.Scheduler.Addresses) == 0 && s.Manager.Address == "" {
+		s.Scheduler.Addresses = []string{"127.0.0.1:8002"}
 	}
 	if err == nil {
 		_, _, err = net.SplitHostPort(s.Mirror.Listen)

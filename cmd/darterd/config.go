@@ -79,7 +79,7 @@ func (t TLS) files() pki.Files { return pki.Files{CA: t.CA, Cert: t.Cert, Key: t
 
 // Scheduler names the schedulers.
 type Scheduler struct {
-	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers. Contents are spread over all that answer: give every node the same list, in any order. Empty = those of the cluster that the manager says."`
+	Addresses []string        `toml:"addresses" doc:"host:port of the cluster's schedulers. Contents are spread over all that answer: give every node the same list, in any order. Empty = those that the manager names; 127.0.0.1:8002 where there is no manager."`
 	Wait      config.Duration `toml:"wait" doc:"How long a new download waits for a scheduler that is away before it goes to the origin."`
 }
 
@@ -140,7 +140,7 @@ func defaultConfig() Config {
 	return Config{
 		Log:         Log{Level: "info"},
 		TLS:         TLS{CA: "/etc/darter/tls/ca.crt", Cert: "/etc/darter/tls/node.crt", Key: "/etc/darter/tls/node.key"},
-		Scheduler:   Scheduler{Addresses: []string{"127.0.0.1:8002"}, Wait: config.Duration(n.SchedulerWait)},
+		Scheduler:   Scheduler{Wait: config.Duration(n.SchedulerWait)},
 		Peer:        Peer{Listen: ":65002", IdleAfter: config.Duration(n.IdleAfter)},
 		Store:       Store{Root: st.Root, Quota: config.Bytes(st.Quota), Floor: config.Bytes(st.Floor), TTL: config.Duration(st.TTL)},
 		Fetch:       fetcher.Default(),
@@ -179,9 +179,6 @@ func (c *Config) Validate() error {
 			check(key, err)
 		}
 	}
-	if len(c.Scheduler.Addresses) == 0 && c.Manager.Address == "" {
-		check("scheduler.addresses", errors.New("empty, want at least one host:port, or manager.address"))
-	}
 	for _, a := range c.Scheduler.Addresses {
 		_, _, err := net.SplitHostPort(a)
 		check("scheduler.addresses", err)
@@ -214,6 +211,14 @@ func (c *Config) Validate() error {
 		check("fetch.urgent", fmt.Errorf("%v, want less than mirror.answer.lazy_timeout (%v)", urgent, most))
 	}
 	return errors.Join(errs...)
+}
+
+// schedulers are those that the node begins with.
+func (c *Config) schedulers() []string {
+	if len(c.Scheduler.Addresses) == 0 && c.Manager.Address == "" {
+		return []string{"127.0.0.1:8002"}
+	}
+	return c.Scheduler.Addresses
 }
 
 func (c *Config) registry() registry.Config {

@@ -215,8 +215,6 @@ func TestSettingsInForce(t *testing.T) {
 		}}}
 		d.daemon = startDaemon(t, "darterd", at, fmt.Sprintf(`[host]
 idc = "z1"
-[scheduler]
-addresses = []
 [peer]
 listen = %q
 [store]
