@@ -1,129 +1,14 @@
 package layer
 
-import (
-	"archive/tar"
-	"bytes"
-	"testing"
-	"time"
+import "github.com/darter-p2p/darter/plugin/layer/layertest"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
+// The tests' words for what layertest has.
+type entry = layertest.Entry
+
+var (
+	archiveOf, gzipped, zstded = layertest.Archive, layertest.Gzipped, layertest.Zstded
+
+	file, dir, symlink, hardlink, device = layertest.File, layertest.Dir, layertest.Symlink, layertest.Hardlink, layertest.Device
 )
 
-// Media types of the tests.
-const (
-	typeTar  = "application/vnd.oci.image.layer.v1.tar"
-	typeGzip = typeTar + "+gzip"
-	typeZstd = typeTar + "+zstd"
-)
-
-// old is the time of entries that say none.
-var old = time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC)
-
-// archiveOf makes a tar. A header without a type is a regular file.
-func archiveOf(t testing.TB, entries ...entry) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, e := range entries {
-		if err := e.write(w); err != nil {
-			t.Fatalf("entry %q: %v", e.Name, err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// entry is a tar header with its contents.
-type entry struct {
-	tar.Header
-	body string
-}
-
-func (e entry) write(w *tar.Writer) error {
-	h := e.Header
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return w.WriteHeader(&h)
-	}
-	h.Size = int64(len(e.body))
-	if h.ModTime.IsZero() {
-		h.ModTime = old
-	}
-	if h.Mode == 0 {
-		h.Mode = 0o644
-	}
-	if err := w.WriteHeader(&h); err != nil {
-		return err
-	}
-	_, err := w.Write([]byte(e.body))
-	return err
-}
-
-func file(name, body string) entry {
-	return entry{tar.Header{Name: name, Typeflag: tar.TypeReg}, body}
-}
-
-func dir(name string, mode int64) entry {
-	return entry{tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: mode}, ""}
-}
-
-func symlink(name, target string) entry {
-	return entry{tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777}, ""}
-}
-
-func hardlink(name, target string) entry {
-	return entry{tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: target}, ""}
-}
-
-func device(name string, kind byte, major, minor int64) entry {
-	return entry{tar.Header{Name: name, Typeflag: kind, Devmajor: major, Devminor: minor}, ""}
-}
-
-// with sets extended attributes.
-func (e entry) with(xattrs map[string]string) entry {
-	e.PAXRecords = map[string]string{}
-	for k, v := range xattrs {
-		e.PAXRecords[xattrPrefix+k] = v
-	}
-	return e
-}
-
-func (e entry) owned(uid, gid int) entry { e.Uid, e.Gid = uid, gid; return e }
-
-func (e entry) mode(mode int64) entry { e.Mode = mode; return e }
-
-func (e entry) at(mtime time.Time) entry { e.ModTime, e.Format = mtime, tar.FormatPAX; return e }
-
-func gzipped(t testing.TB, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.DefaultCompression)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func zstded(t testing.TB, b []byte, o ...zstd.EOption) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := zstd.NewWriter(&out, o...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
+const typeTar, typeGzip, typeZstd = layertest.TypeTar, layertest.TypeGzip, layertest.TypeZstd

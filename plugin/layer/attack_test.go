@@ -19,6 +19,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"github.com/darter-p2p/darter/plugin/layer/layertest"
 )
 
 // site is a directory to unpack into with things around it that nobody may touch.
@@ -43,7 +45,7 @@ func newSite(t testing.TB) *site {
 		}
 	}
 	for _, p := range []string{"dir/inner", "dir", "victim", "."} {
-		if err := os.Chtimes(filepath.Join(s.around, p), old, old); err != nil {
+		if err := os.Chtimes(filepath.Join(s.around, p), layertest.Old, layertest.Old); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,8 +104,8 @@ func TestAttacks(t *testing.T) {
 		{"hard link outside", []entry{hardlink("l", "../outside/victim")}, errdefs.ErrInvalidArgument},
 		{"hard link absolute", []entry{hardlink("l", "/etc/passwd")}, errdefs.ErrInvalidArgument},
 		{"hard link through symlink", []entry{symlink("s", "../outside"), hardlink("l", "s/victim")}, errdefs.ErrInvalidArgument},
-		{"hard link to symlink", []entry{symlink("s", "../outside/victim"), hardlink("l", "s").mode(0o777).owned(1, 2), file("l/x", "x")}, nil},
-		{"write through hard-linked symlink", []entry{symlink("s", "../outside/victim"), hardlink("l", "s").mode(0o777).owned(1, 2), file("l", "x")}, nil},
+		{"hard link to symlink", []entry{symlink("s", "../outside/victim"), hardlink("l", "s").Perm(0o777).Owned(1, 2), file("l/x", "x")}, nil},
+		{"write through hard-linked symlink", []entry{symlink("s", "../outside/victim"), hardlink("l", "s").Perm(0o777).Owned(1, 2), file("l", "x")}, nil},
 		{"hard link to directory", []entry{dir("d", 0o755), hardlink("l", "d")}, errdefs.ErrInvalidArgument},
 		{"hard link to root", []entry{hardlink("l", "..")}, errdefs.ErrInvalidArgument},
 		{"hard link to nothing", []entry{hardlink("l", "")}, errdefs.ErrInvalidArgument},
@@ -113,7 +115,7 @@ func TestAttacks(t *testing.T) {
 		{"write into a device", []entry{device("mem", tar.TypeChar, 1, 1), file("mem/x", "x")}, errdefs.ErrInvalidArgument},
 		{"file replaces directory symlink", []entry{symlink("l", "../outside/dir"), file("l", "x"), file("l2", "x"), dir("l", 0o700), file("l/inner", "x")}, nil},
 		{"symlink replaces directory", []entry{dir("d", 0o755), file("d/inner", "x"), symlink("d", "../outside/dir"), file("d/inner", "x"), file("d/new", "x")}, nil},
-		{"times through replaced directory", []entry{dir("d", 0o755).at(time.Unix(5, 0)), symlink("d", "../outside")}, errdefs.ErrInvalidArgument},
+		{"times through replaced directory", []entry{dir("d", 0o755).At(time.Unix(5, 0)), symlink("d", "../outside")}, errdefs.ErrInvalidArgument},
 		{"file as parent", []entry{file("f", "x"), file("f/x", "x")}, errdefs.ErrInvalidArgument},
 		{"whiteout of dot-dot", []entry{file(".wh...", "")}, errdefs.ErrInvalidArgument},
 		{"whiteout of dot", []entry{file("a/.wh..", "")}, errdefs.ErrInvalidArgument},
@@ -127,12 +129,12 @@ func TestAttacks(t *testing.T) {
 		{"below a whiteout", []entry{file(".wh.a", ""), file(".wh.a/x", "x")}, nil},
 		{"inside what a whiteout made", []entry{file(".wh.a", ""), file("a/x", "x")}, errdefs.ErrInvalidArgument},
 		{"device number", []entry{device("d", tar.TypeChar, 1<<33, 1)}, errdefs.ErrInvalidArgument},
-		{"unknown type", []entry{{tar.Header{Name: "x", Typeflag: tar.TypeCont}, ""}}, errdefs.ErrNotImplemented},
+		{"unknown type", []entry{{Header: tar.Header{Name: "x", Typeflag: tar.TypeCont}}}, errdefs.ErrNotImplemented},
 		{"long name", []entry{file(strings.Repeat("n", 256), "x")}, errdefs.ErrInvalidArgument},
 		{"deep", []entry{file(strings.Repeat("d/", 300)+"f", "x")}, nil},
 		{"too deep", []entry{file(deep+"f", "x"), dir(deep+deep, 0o755)}, errdefs.ErrInvalidArgument},
-		{"bad attribute", []entry{file("f", "x").with(map[string]string{"no-namespace": "x"})}, nil},
-		{"bad capability", []entry{file("f", "x").with(map[string]string{"security.capability": "short"})}, errdefs.ErrInvalidArgument},
+		{"bad attribute", []entry{file("f", "x").With(map[string]string{"no-namespace": "x"})}, nil},
+		{"bad capability", []entry{file("f", "x").With(map[string]string{"security.capability": "short"})}, errdefs.ErrInvalidArgument},
 		{"own names", []entry{file("\u202e\n\t\xff", "x"), file("a\\b", "x"), file("...", "x"), file(" ", "x")}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) { attack(t, archiveOf(t, c.entries...), c.err) })

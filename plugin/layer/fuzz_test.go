@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/errdefs"
+
+	"github.com/darter-p2p/darter/plugin/layer/layertest"
 )
 
 // fuzzLimit keeps a bomb of the fuzzer's within what a scratch directory bears, in bytes.
@@ -24,7 +26,7 @@ func FuzzUnpack(f *testing.F) {
 		hardlink("h", "d/f"), file("d/.wh.x", ""), file(".wh..wh..opq", ""))
 	for _, b := range [][]byte{
 		plain, gzipped(f, plain), zstded(f, plain), sparseArchive(f, 1<<20), {},
-		archiveOf(f, file("f", "x").with(map[string]string{"user.a": "b"})),
+		archiveOf(f, file("f", "x").With(map[string]string{"user.a": "b"})),
 		archiveOf(f, device("p", tar.TypeFifo, 0, 0), file(strings.Repeat("n/", 120)+"f", "x")),
 	} {
 		f.Add(b, true, false)
@@ -54,9 +56,6 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-// words are what FuzzEntries makes names of.
-var words = []string{"a", "b", "c", "d", "..", ".", "", ".wh.a", ".wh.b", ".wh..wh..opq", "/", "../outside", "a/b", ".wh."}
-
 // FuzzEntries makes a valid archive out of a few words, so that the fuzzer's changes are
 // changes of meaning, and compares the outcome with containerd's.
 func FuzzEntries(f *testing.F) {
@@ -70,7 +69,7 @@ func FuzzEntries(f *testing.F) {
 		if len(program) > 4*40 {
 			return
 		}
-		b := archiveOf(t, entriesOf(program)...)
+		b := archiveOf(t, layertest.Entries(program)...)
 		start := time.Now().Add(-time.Second)
 		for _, bottom := range []bool{false, true} {
 			s := newSite(t)
@@ -97,39 +96,4 @@ func FuzzEntries(f *testing.F) {
 			compare(t, "tree", look(t, s.dir, start), look(t, theirs, start))
 		}
 	})
-}
-
-// entriesOf reads four bytes an entry: type, two words of the name, the link's target.
-func entriesOf(program []byte) []entry {
-	word := func(b byte) string { return words[int(b)%len(words)] }
-	var all []entry
-	for ; len(program) >= 4; program = program[4:] {
-		name, target := word(program[1]), word(program[3])
-		if w := word(program[2]); w != "" {
-			name += "/" + w
-		}
-		if program[0]%6 != 1 { // archive/tar writes the slash of directories only
-			name = strings.TrimRight(name, "/")
-		}
-		if name == "" || name == "/" {
-			name = "."
-		}
-		var e entry
-		switch program[0] % 6 {
-		case 0:
-			e = file(name, target)
-		case 1:
-			e = dir(name, 0o750)
-		case 2:
-			e = symlink(name, target+"/"+word(program[0]/6))
-		case 3:
-			e = hardlink(name, target+"/"+word(program[0]/6))
-		case 4:
-			e = device(name, tar.TypeFifo, 0, 0)
-		case 5:
-			e = device(name, tar.TypeChar, 0, 0)
-		}
-		all = append(all, e)
-	}
-	return all
 }

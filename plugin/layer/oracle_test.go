@@ -3,15 +3,11 @@ package layer
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/darter-p2p/darter/plugin/layer/layertest"
 )
 
 // blob is a compressed layer.
@@ -179,10 +177,10 @@ func look(t testing.TB, root string, start time.Time) []string {
 			}
 			line += fmt.Sprintf(" links=%d same=%q", st.Nlink, groups[st.Ino])
 		}
-		line += " xattrs=" + xattrsOf(t, p)
+		line += " xattrs=" + layertest.XattrsOf(t, p)
 		switch kind {
 		case unix.S_IFREG:
-			line += fmt.Sprintf(" size=%d sha256=%x", st.Size, sumOf(t, p))
+			line += fmt.Sprintf(" size=%d sha256=%x", st.Size, layertest.SumOf(t, p))
 		case unix.S_IFLNK:
 			to, err := os.Readlink(p)
 			if err != nil {
@@ -205,36 +203,4 @@ func look(t testing.TB, root string, start time.Time) []string {
 	}
 	walk(".")
 	return lines
-}
-
-func xattrsOf(t testing.TB, path string) string {
-	t.Helper()
-	keys, err := listXattrs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sort.Strings(keys)
-	var all []string
-	for _, k := range keys {
-		v, err := getXattr(path, k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, fmt.Sprintf("%s=%q", k, v))
-	}
-	return "[" + strings.Join(all, " ") + "]"
-}
-
-func sumOf(t testing.TB, path string) []byte {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOATIME, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
-	}
-	return h.Sum(nil)
 }

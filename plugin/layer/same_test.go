@@ -9,106 +9,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/darter-p2p/darter/plugin/layer/layertest"
 )
 
-// capability is cap_net_raw=ep as the kernel stores it.
-var capability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-
-// oddities are layers, the lowest first, with everything that an unpack can get wrong.
-func oddities(t testing.TB) [][]byte {
+// oddities are archives, the lowest first, with everything that an unpack can get wrong.
+func oddities(t testing.TB) (layers [][]byte) {
 	t.Helper()
-	ns := time.Date(2022, 1, 2, 3, 4, 5, 123456789, time.UTC)
-	long := strings.Repeat("long-directory-name/", 20) + strings.Repeat("f", 200)
-	bottom := archiveOf(t,
-		entry{tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "x"}}, ""},
-		dir("./", 0o700),
-		dir("etc/", 0o755),
-		file("etc/passwd", "root\n").at(ns),
-		dir("tmp/", 0o1777),
-		dir("group/", 0o2775).owned(3, 4).at(ns),
-		dir("group/kept/", 0o2750).owned(5, 6).with(map[string]string{"user.note": "a", "user.other": "b"}),
-		dir("attr/", 0o711).owned(7, 8).with(map[string]string{"user.note": "below"}),
-		dir("usr/lib/", 0o755),
-		symlink("lib", "usr/lib"),
-		symlink("absolute", "/usr/lib"),
-		file("lib/through-link", "1"),
-		file("absolute/through-absolute", "2"),
-		symlink("dangling", "made/by/link"),
-		file("dangling/file", "3"),
-		file("bin/su", "setuid").mode(0o4755),
-		file("bin/wall", "setgid").mode(0o2755).owned(0, 5),
-		file("bin/ping", "caps").mode(0o755).with(map[string]string{"security.capability": capability}),
-		hardlink("bin/ping2", "bin/ping").mode(0o755),
-		symlink("bin/sh", "dash").owned(9, 10).with(map[string]string{"user.on.link": "ignored"}),
-		hardlink("bin/sh2", "bin/sh"),
-		device("dev/null", tar.TypeChar, 1, 3).mode(0o666),
-		device("dev/sda", tar.TypeBlock, 8, 0).mode(0o660),
-		device("dev/fifo", tar.TypeFifo, 0, 0).mode(0o600),
-		device("dev/zero00", tar.TypeChar, 0, 0),
-		file("no-mode", "x").owned(4294967294, 4294967294),
-		file(long, "long"),
-		file("ancient", "").at(time.Unix(-5, 0)),
-		file("future", "").at(time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)),
-		entry{tar.Header{Name: "atime", Typeflag: tar.TypeReg, ModTime: old, AccessTime: ns, Format: tar.FormatPAX}, "x"},
-		entry{tar.Header{Name: "trusted", Typeflag: tar.TypeReg, PAXRecords: map[string]string{
-			xattrPrefix + "trusted.overlay.opaque": "y", xattrPrefix + "user.fine": "1"}}, "x"},
-		file("twice", "first, and longer"),
-		file("twice", "second"),
-		dir("replaced/", 0o700),
-		file("replaced/child", "gone"),
-		file("replaced", "now a file"),
-		file("wasfile", "x"),
-		dir("wasfile", 0o701),
-		symlink("waslink", "/etc"),
-		dir("waslink", 0o702),
-		file("gone", "x"),
-		file(".wh.gone", ""),
-		file("keep/implied/file", "x"),
-		dir("keep/named/", 0o755),
-		file("keep/named/file", "x"),
-		file("keep/.wh..wh..opq", ""),
-		file("keep/late/file", "x"),
-		file("late/dir/file", "x"),
-		dir("late/dir/", 0o750),
-		file("../climbs/../up", "stays"),
-		file("/rooted", "x"),
-		file("opaque-root/.wh..wh..opq", ""),
-		file("shadow/a/b/c/file", "x"),
-		dir("lists/", 0o755),
-		file("lists/1", "x"), file("lists/2", "x"),
-	)
-	middle := archiveOf(t,
-		file("etc/motd", "hello"),
-		file("etc/.wh.passwd", "").owned(11, 12),
-		file("group/new/file", "implied in setgid"),
-		file("group/kept/file", "x"),
-		file("attr/sub/file", "x"),
-		file("late/dir/other", "x"),
-		dir("attr/", 0o700).with(map[string]string{"user.mine": "1"}),
-		file("lists/.wh..wh..opq", ""),
-		file("lists/3", "x"),
-		file("tmp/.wh..wh..opq", ""),
-		file(".wh..wh..opq", ""),
-		file(".wh..wh.plnk", ""),
-		file(".wh.never-there", ""),
-		file("lib/other", "a directory here, a link below"),
-		file("rooted/below", "a file below"),
-		hardlink("late/link", "late/dir/other"),
-		file("deep/a/.wh.x", ""),
-	)
-	top := archiveOf(t,
-		file("attr/sub/more", "x"),
-		file("lib/again", "x"),
-		file("deep/a/b", "x"),
-		file("shadow/a/.wh.b", ""),
-		file("etc/alternatives/.wh..wh..opq", ""),
-		symlink("loop", "loop"),
-		file("usr/lib/.wh.through-link", ""),
-		dir("tmp/", 0o1777),
-		file("group/new/deeper/file", "x"),
-		file("group/other/deeper/file", "implied, unknown below"),
-	)
-	return [][]byte{bottom, middle, top}
+	entries := layertest.Oddities()
+	entries[0] = append(entries[0], entry{Body: "x", Header: tar.Header{
+		Name: "atime", Typeflag: tar.TypeReg, ModTime: layertest.Old, AccessTime: time.Unix(1e9, 123456789), Format: tar.FormatPAX}})
+	for _, l := range entries {
+		layers = append(layers, archiveOf(t, l...))
+	}
+	return layers
 }
 
 func TestSameAsContainerdOddities(t *testing.T) {

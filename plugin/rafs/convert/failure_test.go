@@ -36,7 +36,7 @@ func TestRefused(t *testing.T) {
 		{"long name", [][]entry{{file(strings.Repeat("n", 256), "")}}, Limits{}, errdefs.IsInvalidArgument},
 		{"deep", [][]entry{{file(deep, "")}}, Limits{}, errdefs.IsInvalidArgument},
 		{"device number", [][]entry{{device("d", tar.TypeChar, 5000, 1)}}, Limits{}, errdefs.IsInvalidArgument},
-		{"entry type", [][]entry{{entry{tar.Header{Name: "a", Typeflag: tar.TypeCont}, ""}}}, Limits{}, errdefs.IsNotImplemented},
+		{"entry type", [][]entry{{entry{Header: tar.Header{Name: "a", Typeflag: tar.TypeCont}}}}, Limits{}, errdefs.IsNotImplemented},
 		{"too many files", [][]entry{{file("a", ""), file("b", "")}, {file("c", "")}},
 			Limits{Inodes: 2, TextBytes: 1 << 20, Chunks: 9, References: 9}, errdefs.IsResourceExhausted},
 		{"implied directories count", [][]entry{{file("a/b/c/d", "")}},

@@ -2,15 +2,12 @@ package convert
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/darter-p2p/darter/plugin/layer"
+	"github.com/darter-p2p/darter/plugin/layer/layertest"
 	"github.com/darter-p2p/darter/plugin/rafs/format"
 )
 
@@ -239,10 +237,10 @@ func look(t testing.TB, root string, start time.Time) map[string]string {
 		if rel == "." {
 			when = "" // an image says nothing of its root
 		}
-		line := fmt.Sprintf("mode=%o owner=%d:%d mtime=%s xattrs=%s", st.Mode, st.Uid, st.Gid, when, xattrsOf(t, p))
+		line := fmt.Sprintf("mode=%o owner=%d:%d mtime=%s xattrs=%s", st.Mode, st.Uid, st.Gid, when, layertest.XattrsOf(t, p))
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
-			line += fmt.Sprintf(" size=%d sha256=%x", st.Size, sumOf(t, p))
+			line += fmt.Sprintf(" size=%d sha256=%x", st.Size, layertest.SumOf(t, p))
 		case unix.S_IFLNK:
 			to, err := os.Readlink(p)
 			if err != nil {
@@ -288,40 +286,6 @@ func isEROFS(t testing.TB, path string) bool {
 		t.Fatal(err)
 	}
 	return st.Type == format.Magic
-}
-
-func xattrsOf(t testing.TB, path string) string {
-	t.Helper()
-	buf := make([]byte, 128<<10)
-	n, err := unix.Llistxattr(path, buf)
-	if err != nil || n == 0 {
-		return "[]"
-	}
-	keys := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
-	sort.Strings(keys)
-	var all []string
-	for _, k := range keys {
-		n, err := unix.Lgetxattr(path, k, buf)
-		if err != nil {
-			t.Fatalf("%s: xattr %s: %v", path, k, err)
-		}
-		all = append(all, fmt.Sprintf("%s=%q", k, buf[:n]))
-	}
-	return "[" + strings.Join(all, " ") + "]"
-}
-
-func sumOf(t testing.TB, path string) []byte {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOATIME, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
-	}
-	return h.Sum(nil)
 }
 
 // needMounts skips a test where the kernel cannot mount EROFS from a file.
