@@ -15,12 +15,10 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
+	"github.com/darter-p2p/darter/cmd/internal/program"
 	"github.com/darter-p2p/darter/internal/config"
-	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/metrics"
-	"github.com/darter-p2p/darter/internal/notify"
 	"github.com/darter-p2p/darter/internal/pki"
-	"github.com/darter-p2p/darter/internal/process"
 	"github.com/darter-p2p/darter/internal/serve"
 	"github.com/darter-p2p/darter/internal/version"
 	"github.com/darter-p2p/darter/manager/access"
@@ -73,16 +71,9 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 		return err
 	}
 
-	var (
-		state   health.Health
-		service = notify.FromEnvironment(os.Getenv)
-		parts   = process.Group{Stopping: func() {
-			state.Stopping()
-			report(ctx, service.Stopping())
-		}}
-	)
+	service := program.NewService(ctx)
 	mux := http.NewServeMux()
-	mux.Handle("/", &state)
+	mux.Handle("/", &service.Health)
 	mux.Handle("/metrics", metrics.Handler(registry))
 	mux.Handle(rest.Prefix, api)
 	mux.Handle(rest.Prefix+"/", api)
@@ -91,25 +82,21 @@ func run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	parts.Add("sweeping", func(ctx context.Context) error { return sweep(ctx, store, cfg.Keep) })
-	parts.Add("following", members.Run)
-	parts.Add("revoked", func(ctx context.Context) error { return ca.Follow(ctx, store, id, time.Now) })
-	parts.Add("jobs", work.worker.Run)
+	service.Add("sweeping", func(ctx context.Context) error { return sweep(ctx, store, cfg.Keep) })
+	service.Add("following", members.Run)
+	service.Add("revoked", func(ctx context.Context) error { return ca.Follow(ctx, store, id, time.Now) })
+	service.Add("jobs", work.worker.Run)
 	l, err := net.Listen("tcp", cfg.Members)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for members: %w", err), web.Close())
 	}
-	parts.Add("members", func(ctx context.Context) error {
+	service.Add("members", func(ctx context.Context) error {
 		return members.Serve(ctx, l, authority.credentials(pki.Node, pki.Seed, pki.Scheduler, pki.Client), authority.register)
 	})
-	parts.Add("web", func(ctx context.Context) error { return serve.HTTP(ctx, web, bounded(problem.Meant(mux)), 0) })
-	parts.Add("watchdog", func(ctx context.Context) error { return service.Watch(ctx, store.Ping) })
-
-	state.Ready()
-	report(ctx, service.Ready())
+	service.Add("web", func(ctx context.Context) error { return serve.HTTP(ctx, web, bounded(problem.Meant(mux)), 0) })
 	log.G(ctx).WithField("web", web.Addr()).WithField("members", l.Addr()).WithField("database", store.Kind()).
 		WithField("name", id.Name()).WithField("version", version.Number()).Info("Managing")
-	return parts.Run(ctx)
+	return service.Run(ctx, store.Ping)
 }
 
 // requestTimeout bounds a request, body and answer included.
@@ -215,12 +202,5 @@ func sweep(ctx context.Context, store *database.Store, keep Keep) error {
 			return nil
 		case <-time.After(sweepEvery):
 		}
-	}
-}
-
-// report logs what the service manager could not be told; it is no reason to stop.
-func report(ctx context.Context, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		log.G(ctx).WithError(err).Warning("Cannot tell the service manager")
 	}
 }

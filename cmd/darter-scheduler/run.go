@@ -2,48 +2,25 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
-	"time"
 
 	"github.com/containerd/log"
 
 	managerv1 "github.com/darter-p2p/darter/api/manager/v1"
+	"github.com/darter-p2p/darter/cmd/internal/program"
 	"github.com/darter-p2p/darter/internal/dynamic"
-	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/metrics"
-	"github.com/darter-p2p/darter/internal/notify"
 	"github.com/darter-p2p/darter/internal/pki"
-	"github.com/darter-p2p/darter/internal/process"
-	"github.com/darter-p2p/darter/internal/serve"
 	"github.com/darter-p2p/darter/internal/version"
-	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/trust"
 	"github.com/darter-p2p/darter/scheduler/rpc"
 	"github.com/darter-p2p/darter/scheduler/swarm"
 )
-
-// signer signs tokens with the certificate that is in use.
-type signer struct{ id *pki.Identity }
-
-func (s signer) Token(task p2p.TaskID, host p2p.HostID, expires time.Time) ([]byte, error) {
-	key, cert := s.id.Signer()
-	by, err := trust.NewSigner(key, cert, nil)
-	if err != nil {
-		return nil, err
-	}
-	token, err := by.Token(task, host, expires)
-	if err != nil {
-		return nil, err
-	}
-	return token.Encode(), nil
-}
 
 // run serves until ctx ends.
 func run(ctx context.Context, _ io.Writer, cfg Config) error {
@@ -60,54 +37,34 @@ func run(ctx context.Context, _ io.Writer, cfg Config) error {
 	revoked := join.Restore(ctx, id, cfg.Manager.State+".revoked")
 	registry := metrics.New("darter-scheduler", version.Number())
 	core := swarm.New(cfg.core(), rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
-	scheduler, err := rpc.New(cfg.rpc(id.Name().Name), core, signer{id}, registry)
+	scheduler, err := rpc.New(cfg.rpc(id.Name().Name), core, trust.Tokens{Identity: id}, registry)
 	if err != nil {
 		return err
 	}
 
-	var (
-		state   health.Health
-		manager = notify.FromEnvironment(os.Getenv)
-		parts   = process.Group{Stopping: func() {
-			state.Stopping()
-			report(ctx, manager.Stopping())
-		}}
-	)
-	if cfg.Metrics != "" {
-		l, err := net.Listen("tcp", cfg.Metrics)
-		if err != nil {
-			return fmt.Errorf("listen for metrics: %w", err)
-		}
-		mux := http.NewServeMux()
-		mux.Handle("/", &state)
-		mux.Handle("/metrics", metrics.Handler(registry))
-		parts.Add("metrics", func(ctx context.Context) error { return serve.HTTP(ctx, l, mux, 0) })
+	service := program.NewService(ctx)
+	if err := service.AddMetrics(cfg.Metrics, registry); err != nil {
+		return err
 	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for nodes: %w", err)
 	}
-	parts.Add("nodes", func(ctx context.Context) error { return scheduler.Serve(ctx, l, id) })
-	parts.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, cfg.joins(), id) })
+	service.Add("nodes", func(ctx context.Context) error { return scheduler.Serve(ctx, l, id) })
+	service.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, cfg.joins(), id) })
 	if cfg.Manager.Address != "" {
 		f := dynamic.New(cfg.Manager, id.ClientTLS(pki.Manager), func() *managerv1.Hello { return hello(&cfg) },
 			func(ctx context.Context, s *managerv1.State) error {
 				revoked.Set(ctx, s.GetRevoked())
 				return apply(scheduler, cfg.core(), s.GetSettings())
 			})
-		parts.Add("manager", f.Run)
+		service.Add("manager", f.Run)
 	}
-	parts.Add("watchdog", func(ctx context.Context) error {
-		return manager.Watch(ctx, func(context.Context) error {
-			scheduler.Stats() // hangs if the core does
-			return nil
-		})
-	})
-
-	state.Ready()
-	report(ctx, manager.Ready())
 	log.G(ctx).WithField("address", l.Addr()).WithField("name", id.Name()).WithField("version", version.Number()).Info("Scheduling")
-	return parts.Run(ctx)
+	return service.Run(ctx, func(context.Context) error {
+		scheduler.Stats() // hangs if the core does
+		return nil
+	})
 }
 
 // joins is this host as it becomes a member.
@@ -144,11 +101,4 @@ func identity(ctx context.Context, files TLS) (*pki.Identity, error) {
 		log.G(ctx).Info("The certificate was replaced")
 	})
 	return id, nil
-}
-
-// report logs what the service manager could not be told; it is no reason to stop.
-func report(ctx context.Context, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		log.G(ctx).WithError(err).Warning("Cannot tell the service manager")
-	}
 }

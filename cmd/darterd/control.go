@@ -44,7 +44,7 @@ func answer(w http.ResponseWriter, status int, body any) {
 }
 
 func (d *daemon) status() darterdv1.Status {
-	ready, reason := d.health.Status()
+	ready, reason := d.service.Health.Status()
 	u := d.store.Usage()
 	s := darterdv1.Status{
 		Version: version.Number(), Host: string(d.self.ID), Cluster: d.id.Cluster(), Role: string(d.id.Name().Role),

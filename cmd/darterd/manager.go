@@ -8,12 +8,11 @@ import (
 	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/pki"
-	"github.com/darter-p2p/darter/internal/process"
 	"github.com/darter-p2p/darter/internal/version"
 )
 
 // addManager follows the manager where there is one.
-func (d *daemon) addManager(g *process.Group) {
+func (d *daemon) addManager() {
 	if d.cfg.Manager.Address == "" {
 		return
 	}
@@ -21,7 +20,7 @@ func (d *daemon) addManager(g *process.Group) {
 		d.revoked.Set(ctx, s.GetRevoked())
 		return d.apply(ctx, s)
 	})
-	g.Add("manager", d.follower.Run)
+	d.service.Add("manager", d.follower.Run)
 }
 
 // joins is this host as it becomes a member.

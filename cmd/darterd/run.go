@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/darter-p2p/darter/cmd/internal/program"
 	"github.com/darter-p2p/darter/fetcher"
 	"github.com/darter-p2p/darter/fetcher/budget"
 	"github.com/darter-p2p/darter/fetcher/credential"
@@ -24,12 +25,9 @@ import (
 	"github.com/darter-p2p/darter/fetcher/registry"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/dynamic"
-	"github.com/darter-p2p/darter/internal/health"
 	"github.com/darter-p2p/darter/internal/join"
 	"github.com/darter-p2p/darter/internal/metrics"
-	"github.com/darter-p2p/darter/internal/notify"
 	"github.com/darter-p2p/darter/internal/pki"
-	"github.com/darter-p2p/darter/internal/process"
 	"github.com/darter-p2p/darter/internal/serve"
 	"github.com/darter-p2p/darter/internal/version"
 	"github.com/darter-p2p/darter/p2p"
@@ -54,9 +52,9 @@ type daemon struct {
 	revoked  *join.Revoked
 	self     p2p.Host
 	started  time.Time
+	service  *program.Service
 	metrics  *prometheus.Registry
 	counters *counters
-	health   *health.Health
 	store    *store.Disk
 	source   *registry.Source   // for this host's readers
 	shared   *registry.Source   // for the piece network
@@ -84,7 +82,7 @@ func run(ctx context.Context, _ io.Writer, cfg Config) error {
 		return fmt.Errorf("log.level: %w", err)
 	}
 	log.L = log.L.WithField("program", "darterd")
-	d := &daemon{cfg: &cfg, started: time.Now(), health: &health.Health{}, metrics: metrics.New("darterd", version.Number())}
+	d := &daemon{cfg: &cfg, started: time.Now(), service: program.NewService(ctx), metrics: metrics.New("darterd", version.Number())}
 	if err := d.identify(ctx); err != nil {
 		return err
 	}
@@ -203,7 +201,7 @@ func (d *daemon) openDoors(ctx context.Context) error {
 	}
 	if d.cfg.Proxy.Enable {
 		d.proxy, err = proxy.New(d.cfg.Proxy, proxy.Options{
-			Mirror: d.mirror, Files: d.fetcher, Health: d.health, Policy: d.policy,
+			Mirror: d.mirror, Files: d.fetcher, Health: &d.service.Health, Policy: d.policy,
 			Patience: d.cfg.Mirror.Answer.LazyTimeout.Duration(), Metrics: d.metrics,
 		})
 		if err != nil {
@@ -269,62 +267,48 @@ func (d *daemon) close(ctx context.Context) {
 
 // serve runs the parts; they stop in reverse order, the doors first.
 func (d *daemon) serve(ctx context.Context) error {
-	to := notify.FromEnvironment(os.Getenv)
-	g := &process.Group{Stopping: func() {
-		d.health.Stopping()
-		if err := to.Stopping(); err != nil {
-			log.G(ctx).WithError(err).Warn("tell the service manager")
-		}
-	}}
 	for _, l := range []struct {
 		name, addr string
 		handler    http.Handler
 	}{
 		{"metrics", d.cfg.Metrics.Listen, metrics.Handler(d.metrics)},
-		{"health", d.cfg.Health.Listen, d.health},
+		{"health", d.cfg.Health.Listen, &d.service.Health},
 	} {
-		if err := addHTTP(g, l.name, l.addr, l.handler); err != nil {
+		if err := d.service.AddHTTP(l.name, l.addr, l.handler); err != nil {
 			return err
 		}
 	}
-	g.Add("exchange", d.exchange.Run)
-	g.Add("node", d.node.Run)
-	g.Add("scheduler", d.tracker.Run)
-	g.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, d.joins(), d.id) })
-	d.addManager(g)
+	d.service.Add("exchange", d.exchange.Run)
+	d.service.Add("node", d.node.Run)
+	d.service.Add("scheduler", d.tracker.Run)
+	d.service.Add("membership", func(ctx context.Context) error { return join.Keep(ctx, d.joins(), d.id) })
+	d.addManager()
 	control, err := serve.Unix(d.cfg.Control.Socket, 0o600)
 	if err != nil {
 		return err
 	}
-	g.Add("control", func(ctx context.Context) error { return serve.HTTP(ctx, control, d.control(), 0) })
-	if err := d.addMirrors(g); err != nil {
+	d.service.Add("control", func(ctx context.Context) error { return serve.HTTP(ctx, control, d.control(), 0) })
+	if err := d.addMirrors(); err != nil {
 		return err
 	}
-	if err := d.addSnapshots(g); err != nil {
+	if err := d.addSnapshots(); err != nil {
 		return err
 	}
-	g.Add("ready", func(ctx context.Context) error {
-		d.health.Ready()
-		log.G(ctx).WithFields(log.Fields{"host": d.self.ID, "seed": d.self.Seed, "mirror": d.cfg.Mirror.Listen, "peers": d.exchange.Addr().String()}).Info("darterd serves")
-		return to.Ready()
-	})
-	g.Add("watchdog", func(ctx context.Context) error {
-		return to.Watch(ctx, func(context.Context) error { d.node.Slots(); return nil })
-	})
-	return g.Run(ctx)
+	log.G(ctx).WithFields(log.Fields{"host": d.self.ID, "seed": d.self.Seed, "mirror": d.cfg.Mirror.Listen, "peers": d.exchange.Addr().String()}).Info("darterd serves")
+	return d.service.Run(ctx, func(context.Context) error { d.node.Slots(); return nil })
 }
 
 // addMirrors adds the mirror, with the proxy where it is enabled, and the mirrors of one
 // registry each.
-func (d *daemon) addMirrors(g *process.Group) error {
+func (d *daemon) addMirrors() error {
 	var door http.Handler = d.mirror
 	if d.proxy != nil {
 		door = d.proxy
 	}
-	if err := d.addJobs(g); err != nil {
+	if err := d.addJobs(); err != nil {
 		return err
 	}
-	if err := addHTTP(g, "mirror", d.cfg.Mirror.Listen, door); err != nil {
+	if err := d.service.AddHTTP("mirror", d.cfg.Mirror.Listen, door); err != nil {
 		return err
 	}
 	for _, u := range d.cfg.Mirror.Upstreams {
@@ -332,7 +316,7 @@ func (d *daemon) addMirrors(g *process.Group) error {
 		if err != nil {
 			return err
 		}
-		if err := addHTTP(g, "mirror of "+u.Registry, u.Listen, one); err != nil {
+		if err := d.service.AddHTTP("mirror of "+u.Registry, u.Listen, one); err != nil {
 			return err
 		}
 	}
@@ -340,7 +324,7 @@ func (d *daemon) addMirrors(g *process.Group) error {
 }
 
 // addSnapshots adds the snapshot door; nothing where it is not enabled.
-func (d *daemon) addSnapshots(g *process.Group) error {
+func (d *daemon) addSnapshots() error {
 	if d.snapshot == nil {
 		return nil
 	}
@@ -348,12 +332,12 @@ func (d *daemon) addSnapshots(g *process.Group) error {
 	if err != nil {
 		return err
 	}
-	g.Add("snapshots", func(ctx context.Context) error { return d.snapshot.Serve(ctx, l) })
+	d.service.Add("snapshots", func(ctx context.Context) error { return d.snapshot.Serve(ctx, l) })
 	return nil
 }
 
 // addJobs adds what managers ask of this node; nothing where it has no address.
-func (d *daemon) addJobs(g *process.Group) error {
+func (d *daemon) addJobs() error {
 	if d.cfg.Jobs.Listen == "" {
 		return nil
 	}
@@ -362,20 +346,7 @@ func (d *daemon) addJobs(g *process.Group) error {
 		return fmt.Errorf("jobs: %w", err)
 	}
 	jobs := preheat.New(d.fetcher, d.node, d.store)
-	g.Add("jobs", func(ctx context.Context) error { return jobs.Serve(ctx, l, d.id) })
-	return nil
-}
-
-// addHTTP adds a server; nothing for an empty address.
-func addHTTP(g *process.Group, name, addr string, h http.Handler) error {
-	if addr == "" {
-		return nil
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	g.Add(name, func(ctx context.Context) error { return serve.HTTP(ctx, l, h, 0) })
+	d.service.Add("jobs", func(ctx context.Context) error { return jobs.Serve(ctx, l, d.id) })
 	return nil
 }
 

@@ -58,22 +58,6 @@ func (w *world) identity(role pki.Role, name string) *pki.Identity {
 	return id
 }
 
-// signer signs tokens as darter-scheduler does.
-type signer struct{ id *pki.Identity }
-
-func (s signer) Token(task p2p.TaskID, host p2p.HostID, expires time.Time) ([]byte, error) {
-	key, cert := s.id.Signer()
-	by, err := trust.NewSigner(key, cert, nil)
-	if err != nil {
-		return nil, err
-	}
-	token, err := by.Token(task, host, expires)
-	if err != nil {
-		return nil, err
-	}
-	return token.Encode(), nil
-}
-
 // config has no warm-up: a test's scheduler need not wait for holders.
 func config() (rpc.Config, swarm.Config) {
 	core := swarm.Default()
@@ -94,7 +78,7 @@ func (w *world) schedule(cfg rpc.Config, core swarm.Config) (*rpc.Server, func()
 	}
 	w.addr = l.Addr().String()
 	id := w.identity(pki.Scheduler, "sched")
-	s, err := rpc.New(cfg, swarm.New(core, rand.New(rand.NewPCG(1, 1))), signer{id}, prometheus.NewRegistry())
+	s, err := rpc.New(cfg, swarm.New(core, rand.New(rand.NewPCG(1, 1))), trust.Tokens{Identity: id}, prometheus.NewRegistry())
 	if err != nil {
 		w.t.Fatal(err)
 	}
