@@ -16,12 +16,14 @@ import (
 type gatherer struct {
 	sock  syscall.RawConn
 	least int // SO_RCVLOWAT as it is set
+	here  int // bytes that came with what was waited for last, and are not read
 
 	// The read under way, for the callback, which is made once.
 	p       []byte
 	n       int
 	err     error
-	checked bool
+	checked bool // there is no need to look whether enough is there
+	hurry   bool // nor to wait
 	poll    [1]unix.PollFd
 	step    func(fd uintptr) bool
 }
@@ -56,9 +58,34 @@ func (g *gatherer) await(least int) (err error) {
 	return err
 }
 
-// read is as io.Reader's Read; the connection's deadline holds.
-func (g *gatherer) read(p []byte) (int, error) {
-	g.p, g.n, g.err, g.checked = p, 0, nil, false
+// read is as io.Reader's Read, but that it waits until least bytes are there, of which
+// p may hold the first only: what is left is read without waiting. The connection's
+// deadline holds.
+func (g *gatherer) read(p []byte, least int) (int, error) {
+	if g.here > 0 {
+		part := p[:min(len(p), g.here)]
+		n, err := g.readSome(part, true)
+		if g.here -= n; n < len(part) { // a full window or the end had ended the wait
+			g.here = 0
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			return n, err
+		}
+	}
+	if err := g.await(least); err != nil {
+		return 0, err
+	}
+	n, err := g.readSome(p, false)
+	if n == len(p) {
+		g.here = max(0, least-n)
+	}
+	return n, err
+}
+
+// readSome reads once. With hurry it does not wait: where nothing is there, the error is
+// unix.EAGAIN.
+func (g *gatherer) readSome(p []byte, hurry bool) (int, error) {
+	g.p, g.n, g.err, g.checked, g.hurry = p, 0, nil, hurry || g.least == 1, hurry
 	err := g.sock.Read(g.step)
 	g.p = nil
 	if err == nil {
@@ -72,7 +99,7 @@ func (g *gatherer) read(p []byte) (int, error) {
 
 // take reads, or says that there is not enough yet.
 func (g *gatherer) take(fd uintptr) bool {
-	if !g.checked && g.least > 1 {
+	if !g.checked {
 		g.checked = true
 		if !g.enough(int32(fd)) {
 			return false
@@ -83,7 +110,7 @@ func (g *gatherer) take(fd uintptr) bool {
 		switch {
 		case errors.Is(g.err, unix.EINTR):
 			continue
-		case errors.Is(g.err, unix.EAGAIN):
+		case errors.Is(g.err, unix.EAGAIN) && !g.hurry:
 			return false
 		}
 		g.n = max(g.n, 0)

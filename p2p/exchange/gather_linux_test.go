@@ -44,10 +44,7 @@ func TestReadsWaitForManyBytes(t *testing.T) {
 	buf := make([]byte, 64<<10)
 	reads, read := 0, 0
 	for ; read < total; reads++ {
-		if err := g.await(min(64<<10, total-read)); err != nil { // not for more than will come
-			t.Fatal(err)
-		}
-		n, err := g.read(buf)
+		n, err := g.read(buf, min(64<<10, total-read)) // not for more than will come
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +55,37 @@ func TestReadsWaitForManyBytes(t *testing.T) {
 	}
 }
 
+// A wait for more than fits the buffer is one wait; what a lesser one left is waited for anew.
+func TestWhatIsThereIsReadWithoutWaiting(t *testing.T) {
+	g, _, far := gathering(t)
+	if _, err := far.Write(make([]byte, 10<<10)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4<<10)
+	for i, want := range []struct{ n, here int }{{4 << 10, 6 << 10}, {4 << 10, 2 << 10}, {2 << 10, 0}} {
+		if n, err := g.read(buf, 10<<10); n != want.n || g.here != want.here || err != nil {
+			t.Fatalf("read %d: %d bytes, %d left here, %v, want %d, %d", i, n, g.here, err, want.n, want.here)
+		}
+	}
+	g.here = 8 << 10 // as where a full window ended the wait
+	if _, err := far.Write(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := g.read(buf[:1], 1); n != 1 || err != nil { // there already, or on its way
+		t.Fatalf("%d bytes, %v, want 1", n, err)
+	}
+	if _, err := far.Write(make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	for got := 0; got < 3; {
+		n, err := g.read(buf, 3-got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += n
+	}
+}
+
 func TestEndOfConnectionDoesNotWait(t *testing.T) {
 	for name, read := range map[string]func(g *gatherer, far net.Conn){
 		"before the read": func(_ *gatherer, far net.Conn) { far.Close() },
@@ -65,9 +93,6 @@ func TestEndOfConnectionDoesNotWait(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, _, far := gathering(t)
-			if err := g.await(64 << 10); err != nil {
-				t.Fatal(err)
-			}
 			if _, err := far.Write(make([]byte, 10<<10)); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +100,7 @@ func TestEndOfConnectionDoesNotWait(t *testing.T) {
 			buf := make([]byte, 64<<10)
 			got := 0
 			for {
-				n, err := g.read(buf)
+				n, err := g.read(buf, 64<<10)
 				got += n
 				if errors.Is(err, io.EOF) {
 					break
@@ -93,9 +118,6 @@ func TestEndOfConnectionDoesNotWait(t *testing.T) {
 
 func TestGatheringEndsAtTheDeadline(t *testing.T) {
 	g, near, far := gathering(t)
-	if err := g.await(64 << 10); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := far.Write(make([]byte, 10<<10)); err != nil {
 		t.Fatal(err)
 	}
@@ -103,17 +125,14 @@ func TestGatheringEndsAtTheDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 64<<10)
-	if n, err := g.read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if n, err := g.read(buf, 64<<10); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%d bytes, %v, want the deadline's error", n, err)
 	}
 	// What is there is not lost.
 	if err := near.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.await(1); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := g.read(buf); n != 10<<10 || err != nil {
+	if n, err := g.read(buf, 1); n != 10<<10 || err != nil {
 		t.Fatalf("%d bytes, %v, want %d", n, err, 10<<10)
 	}
 }

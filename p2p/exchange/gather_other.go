@@ -15,4 +15,4 @@ func newGatherer(net.Conn) *gatherer { return nil }
 
 func (*gatherer) await(int) error { return errdefs.ErrNotImplemented }
 
-func (*gatherer) read([]byte) (int, error) { return 0, errdefs.ErrNotImplemented }
+func (*gatherer) read([]byte, int) (int, error) { return 0, errdefs.ErrNotImplemented }

@@ -252,9 +252,10 @@ type body struct {
 }
 
 const (
-	// gatherMost is how many bytes gather in the socket before they are read: what the
-	// store writes at a time. With all that came, a piece of 512 KiB took 41 reads.
-	gatherMost = 64 << 10
+	// gatherMost is how many bytes gather in the socket before they are read: a whole piece
+	// of a small content. A node is woken once for it; with all that came, a piece of
+	// 512 KiB took 41 reads.
+	gatherMost = 256 << 10
 	// gatherFor is for how long they may gather at the pace of the last body, so that the
 	// stall time-out is not about them.
 	gatherFor = 50 * time.Millisecond
@@ -276,10 +277,7 @@ func (b *body) take(p []byte) (int, error) {
 	if s.large == nil || b.least <= 1 || s.in.Buffered() > 0 {
 		return s.in.Read(p)
 	}
-	if err := s.large.await(int(min(b.least, b.left))); err != nil {
-		return 0, err
-	}
-	return s.large.read(p)
+	return s.large.read(p, int(min(b.least, b.left)))
 }
 
 func (b *body) Read(p []byte) (int, error) {

@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/store"
-	"github.com/darter-p2p/darter/p2p/trust"
 )
 
 // Origins reads the places that content comes from.
@@ -58,11 +56,8 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 			}
 		}
 	}
-	defer func() {
-		if ferr := p.flush(true); err == nil {
-			err = ferr
-		}
-	}()
+	signing := p.beginSigning()
+	defer func() { err = errors.Join(err, signing()) }()
 	limited := p.n.cfg.Limits.Receiving(t.id, p2p.Urgent).Reader(p.ctx, body) // classes are for what others send
 	for piece := first; piece < end; piece++ {
 		if p.superseded(piece) {
@@ -81,7 +76,7 @@ func (p *puller) readRun(first, end p2p.Piece) (pieces int, err error) {
 		if p.part != nil {
 			p.part.read++
 		}
-		if err := p.flush(false); err != nil {
+		if err := p.signIfDue(); err != nil {
 			return pieces, err
 		}
 	}
@@ -160,8 +155,7 @@ func (p *puller) readPiece(piece p2p.Piece, body io.Reader) error {
 		return fmt.Errorf("%w: piece %d differs from what another reader of the origin signed", errWrongContent, piece)
 	}
 	commit()
-	p.batch.add(piece, d)
-	return nil
+	return p.keep(piece, d)
 }
 
 // endedEarly is an answer that ended in the middle of a piece.
@@ -188,41 +182,6 @@ func (p *puller) again(err error) bool {
 	was := p.early
 	p.early = early
 	return was != nil && was.piece == early.piece && was.left == early.left
-}
-
-// The digests of this many pieces, or of this much time, are signed at once.
-const (
-	batchPieces = 16
-	batchTime   = 5 * time.Millisecond
-)
-
-// batch collects digests that were not signed yet, of pieces in a row.
-type batch struct {
-	first   p2p.Piece
-	digests []p2p.PieceDigest
-	flushed time.Time
-}
-
-func (b *batch) add(p p2p.Piece, d p2p.PieceDigest) {
-	if len(b.digests) == 0 {
-		b.first = p
-	}
-	b.digests = append(b.digests, d)
-}
-
-// flush publishes the batch when it is full or old, or at once.
-func (p *puller) flush(now bool) error {
-	b := &p.batch
-	if len(b.digests) == 0 || !now && len(b.digests) < batchPieces && time.Since(b.flushed) < batchTime {
-		return nil
-	}
-	pieces := make([]p2p.Piece, len(b.digests))
-	for i := range pieces {
-		pieces[i] = b.first + p2p.Piece(i)
-	}
-	signed := trust.Batch{Task: p.t.id, Geometry: p.t.geometry, First: b.first, Digests: b.digests}
-	p.batch = batch{flushed: time.Now()}
-	return p.publish(signed, pieces)
 }
 
 // sum is the sha256 of a content that is read mostly in order.

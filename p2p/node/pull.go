@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/darter-p2p/darter/p2p"
+	"github.com/darter-p2p/darter/p2p/store"
 	"github.com/darter-p2p/darter/p2p/trust"
 )
 
@@ -21,13 +24,16 @@ type puller struct {
 	signer *trust.Signer
 	ctx    context.Context
 	cancel context.CancelFunc
-	sum    sum // of the content, as far as it was read in order
-	batch  batch
-	stalls int         // of the origin so far
-	early  *endedEarly // the last answer that ended in the last piece
-	part   *part       // the only pieces to read; nil = all that the swarm lacks
-	share  p2p.Stripe  // of the content, which others read too; guarded by Node.mu
-	held   int         // pieces when the last one came that this puller waits for
+	sum    sum           // of the content, as far as it was read in order
+	batch  batch         // what was read and is not signed; guarded by Node.mu
+	signs  sync.Mutex    // held while a batch is signed and published
+	due    chan struct{} // the batch is to be signed now
+	signed bool          // a batch was; guarded by Node.mu
+	stalls int           // of the origin so far
+	early  *endedEarly   // the last answer that ended in the last piece
+	part   *part         // the only pieces to read; nil = all that the swarm lacks
+	share  p2p.Stripe    // of the content, which others read too; guarded by Node.mu
+	held   int           // pieces when the last one came that this puller waits for
 	heldAt time.Time
 	first  int64 // bytes to ask for while the size is not known; -1 = all
 	waits  bool  // for neighbours that hold what is missing; guarded by Node.mu
@@ -78,7 +84,7 @@ func (n *Node) Pull(id p2p.TaskID, origin p2p.Origin, size int64, token []byte, 
 		}
 	}
 	n.wantAllLocked(t)
-	p := &puller{n: n, t: t, signer: signer, sum: newSum(), share: share}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum(), share: share, due: make(chan struct{}, 1)}
 	p.origin, p.lent = origin.Bare()
 	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	t.puller = p
@@ -276,35 +282,21 @@ func (p *puller) finish() error {
 		return fmt.Errorf("%w: %s, not %s", errWrongContent, got, want)
 	}
 	n.mu.Lock()
-	b := trust.Batch{Task: t.id, Geometry: t.geometry, Digests: append([]p2p.PieceDigest(nil), t.digests...), Final: true}
+	b := trust.Batch{Task: t.id, Geometry: t.geometry, Digests: t.held(h), Final: true}
 	n.mu.Unlock()
-	return p.publish(b, nil)
+	return p.publish(b)
 }
 
-// publish signs a batch and takes it up, and then the pieces that it is about.
-func (p *puller) publish(b trust.Batch, pieces []p2p.Piece) error {
-	n, t := p.n, p.t
-	b, err := p.signer.Batch(b, time.Now())
-	if err != nil {
-		return fmt.Errorf("sign digests: %w", err)
+// held returns the digests of all pieces. Of those that another reading here has not
+// signed yet the store knows them.
+func (t *task) held(h store.Task) []p2p.PieceDigest {
+	digests := slices.Clone(t.digests)
+	for p := range digests {
+		if !t.known.Has(p2p.Piece(p)) {
+			digests[p], _ = h.Digest(p2p.Piece(p))
+		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.tasks[t.id] != t {
-		return fmt.Errorf("task %s is gone: %w", t.id, context.Canceled)
-	}
-	n.acceptLocked(t, b, trust.Author{Host: n.self, Seed: n.cfg.Seed}, n.self)
-	for _, piece := range pieces {
-		n.core.Got(t.id, piece)
-		n.holdLocked(t, piece)
-		t.stats.FromOrigin += t.geometry.Length(piece)
-		n.events.Received("", false, t.geometry.Length(piece))
-	}
-	if len(pieces) > 0 {
-		n.flushLocked()
-	}
-	n.pollLocked()
-	return nil
+	return digests
 }
 
 // revoke takes back what this host signed: the content is not what its digest says.

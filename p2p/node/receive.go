@@ -196,7 +196,7 @@ func (n *Node) flushLocked() {
 func (n *Node) tellFullLocked(t *task) {
 	for nb, l := range n.toldLocked(t) {
 		if nb.set != nil && nb.set.Full() {
-			l.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.have.Clone()})
+			l.Send(exchange.Bitmap{Task: t.id, Geometry: t.geometry, Have: t.shown()})
 		}
 	}
 }

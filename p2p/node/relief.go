@@ -43,7 +43,7 @@ func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end
 		n.tracker.Relieved(id, 0, false)
 		return
 	}
-	p := &puller{n: n, t: t, signer: signer, sum: newSum(), part: &part{first: first, end: end, beside: beside}}
+	p := &puller{n: n, t: t, signer: signer, sum: newSum(), part: &part{first: first, end: end, beside: beside}, due: make(chan struct{}, 1)}
 	p.origin, p.lent = origin.Bare()
 	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	if !t.geometry.IsZero() {

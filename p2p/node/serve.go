@@ -68,6 +68,7 @@ func (n *Node) served(t *task, to p2p.HostID, piece p2p.Piece, sent int64, err e
 		t.ledger.Unsent(piece)
 		n.slots.Ended(to)
 	}
+	t.sentLocked(piece)
 	t.stats.Sent += sent
 	if nb := t.neighbours[to]; nb != nil {
 		nb.stats.Sent += sent

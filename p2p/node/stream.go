@@ -75,12 +75,18 @@ func (n *Node) openLocked(t *task) (store.Task, error) {
 	return n.store.Open(t.id)
 }
 
-// shown is what neighbours are told to be here.
+// shown is what neighbours are told to be here: what they can verify.
 func (t *task) shown() *p2p.PieceSet {
 	if t.stream != nil {
 		return p2p.NewPieceSet(t.geometry.Pieces())
 	}
-	return t.have.Clone()
+	shown := t.have.Clone()
+	for p := range t.have.All() {
+		if !t.known.Has(p) {
+			shown.Remove(p)
+		}
+	}
+	return shown
 }
 
 // followLocked is called where a reader of a streamed task has nothing to read. It asks for what

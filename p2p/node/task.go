@@ -234,16 +234,19 @@ func (n *Node) holdLocked(t *task, p p2p.Piece) bool {
 		return false
 	}
 	t.came = time.Now()
-	if t.stream != nil {
-		n.wakeLocked(t)
-		return true
+	if t.stream == nil {
+		n.announceLocked(t, p)
+		n.flushSoonLocked()
+		n.callLocked()
 	}
-	t.pending = append(t.pending, p)
-	n.untold[t] = struct{}{}
-	n.flushSoonLocked()
-	n.callLocked()
 	n.wakeLocked(t)
 	return true
+}
+
+// announceLocked has neighbours told of pieces when haves leave next.
+func (n *Node) announceLocked(t *task, pieces ...p2p.Piece) {
+	t.pending = append(t.pending, pieces...)
+	n.untold[t] = struct{}{}
 }
 
 // finishedLocked is called when every piece is held, and again when the map became
