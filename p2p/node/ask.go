@@ -288,6 +288,8 @@ func (n *Node) arrived(t *task, from p2p.HostID, a download.Ask, p p2p.Piece, to
 	}
 	bytes := t.geometry.Length(p)
 	if n.holdLocked(t, p) {
+		t.fed = t.came
+		n.fed = fed{n.fed.bytes + bytes, t.came}
 		seed := false
 		if nb := t.neighbours[from]; nb != nil {
 			seed = nb.host.Seed

@@ -72,6 +72,7 @@ type Node struct {
 	hosts     map[p2p.HostID]*host
 	past      *history
 	rates     baselines
+	fed       fed
 	readerID  download.ReaderID
 	lendings  uint64             // credentials lent so far
 	untold    map[*task]struct{} // with haves that were not sent yet

@@ -37,6 +37,7 @@ const maxBeside = 4
 type pace struct {
 	began  time.Time
 	bytes  int64   // that had come then
+	total  int64   // and of all tasks
 	slow   int     // windows in a row
 	rate   float64 // in the last window, bytes a second
 	beside int     // times that the origin was read for this
@@ -45,13 +46,15 @@ type pace struct {
 // due reports whether there is something to look at.
 func (p *pace) due(now time.Time) bool { return p.began.IsZero() || now.Sub(p.began) >= paceWindow }
 
-// look takes how many bytes have come so far, how many more neighbours hold, and what the
-// origin gives, in bytes a second, 0 = not known. Above slowRate nothing is slow.
-func (p *pace) look(now time.Time, bytes, held int64, origin, slowRate float64) verdict {
+// look takes how many bytes have come from neighbours so far, of the task and of all tasks
+// of the host, how many more neighbours hold, and what the origin gives, in bytes a second,
+// 0 = not known. Above slowRate nothing is slow; where all tasks together come faster than
+// that, one is slow only because it shares the link, as the layers of an image do.
+func (p *pace) look(now time.Time, bytes, total, held int64, origin, slowRate float64) verdict {
 	age := now.Sub(p.began)
 	began := p.began
-	was := p.bytes
-	p.began, p.bytes = now, bytes
+	was, all := p.bytes, p.total
+	p.began, p.bytes, p.total = now, bytes, total
 	switch {
 	case began.IsZero():
 		return paceWait
@@ -60,13 +63,17 @@ func (p *pace) look(now time.Time, bytes, held int64, origin, slowRate float64) 
 		return paceWait
 	}
 	p.rate = float64(bytes-was) / age.Seconds()
+	fast := func(rate float64) bool { return rate >= slowRate || origin > 0 && rate >= origin*slowShare }
 	switch {
 	case float64(held) < p.rate: // it is the others who have no more
 		p.slow = 0
 		return paceWait
-	case p.rate >= slowRate || origin > 0 && p.rate >= origin*slowShare:
+	case fast(p.rate):
 		p.slow = 0
 		return paceGood
+	case fast(float64(total-all) / age.Seconds()):
+		p.slow = 0
+		return paceWait
 	case p.slow+1 < paceWindows:
 		p.slow++
 		return paceWait
@@ -100,12 +107,13 @@ func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 		n.tracker.Starved(t.id, first, false, true)
 		return
 	}
-	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, t.heldByOthers(), origin, float64(n.cfg.SlowRate)) {
+	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, n.fed.bytes, t.heldByOthers(), origin, float64(n.cfg.SlowRate)) {
 	case paceGood:
 		for id, nb := range t.neighbours {
 			n.hostLocked(id).slow, nb.slow = slowness{}, false
 		}
 	case paceUnknown:
+		t.hungry = time.Time{}
 		n.tracker.Starved(t.id, first, false, false)
 	case paceSlow:
 		n.slowLocked(t, now)

@@ -15,9 +15,8 @@ type part struct {
 	stale      *p2p.PieceSet // held by neighbours who do not send them; nil = none
 	missing    int           // when it began
 	read       int
-	came       int64 // bytes that others had sent when it began
-	met        bool  // a neighbour came to hold one meanwhile
-	beside     bool  // it goes on whatever neighbours hold: they are slow
+	met        bool // a neighbour came to hold one meanwhile
+	beside     bool // it goes on whatever neighbours hold: they are slow
 }
 
 // errMet ends a relief: a neighbour holds the piece now.
@@ -59,7 +58,6 @@ func (n *Node) Relief(id p2p.TaskID, origin p2p.Origin, token []byte, first, end
 func (r *part) beginLocked(t *task) {
 	pieces := p2p.Piece(t.geometry.Pieces())
 	r.known, r.end = true, min(r.end, pieces)
-	r.came = t.stats.FromPeers + t.stats.FromSeed
 	for piece := r.first; piece < r.end; piece++ {
 		if t.have.Has(piece) {
 			continue
@@ -117,11 +115,15 @@ func (p *puller) relieve() {
 	}
 	r := p.part
 	alone := err == nil && !r.met && !r.beside && r.read > 0 && r.read == r.missing
-	if alone && r.stale != nil && r.came == t.stats.FromPeers+t.stats.FromSeed {
+	if alone && r.stale != nil && t.unfed() {
 		n.givenUpLocked(t, r.stale)
 	}
 	n.tracker.Relieved(t.id, r.read, alone && r.stale == nil)
 }
+
+// unfed reports whether neighbours have sent nothing since the reader began to wait for
+// whom this host said that it starves.
+func (t *task) unfed() bool { return !t.hungry.IsZero() && !t.fed.After(t.hungry) }
 
 // givenUpLocked asks for others in the place of neighbours who hold pieces, and send none.
 func (n *Node) givenUpLocked(t *task, held *p2p.PieceSet) {

@@ -49,6 +49,8 @@ type task struct {
 	relief     *puller   // reads a run beside the scheduler's puller, for readers that starve
 	pace       pace      // of what comes, while a reader waits
 	came       time.Time // when the last piece did
+	fed        time.Time // when the last one of a neighbour's did
+	hungry     time.Time // since when the reader had waited who starved last; zero = pieces came, but slowly
 	readers    int
 	used       time.Time
 	changed    chan struct{} // closed at the next change that a reader may wait for

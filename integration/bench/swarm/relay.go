@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,7 +28,24 @@ type relay struct {
 	upstream *http.Transport
 	bodies   atomic.Int64 // bytes of bodies that were written to clients
 	requests atomic.Int64
+
+	mu      sync.Mutex
+	answers []answered
 }
+
+// answered is one request and what was written of its answer's body.
+type answered struct {
+	At     time.Duration `json:"at"`   // when it came, on the machine's monotonic clock
+	Took   time.Duration `json:"took"` // to the end of the answer
+	From   string        `json:"from"` // the client's address
+	Method string        `json:"method"`
+	Path   string        `json:"path"`
+	Range  string        `json:"range"`
+	Bytes  int64         `json:"bytes"` // of the body
+}
+
+// maxAnswered bounds how many answers are told; all are counted.
+const maxAnswered = 4096
 
 // newRelay makes a relay in front of the registry at a URL.
 func newRelay(registry string) (*relay, error) {
@@ -52,18 +71,31 @@ func (r *relay) close() { r.upstream.CloseIdleConnections() }
 // ServeHTTP hands one request on.
 func (r *relay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.requests.Add(1)
-	r.proxy.ServeHTTP(&counted{ResponseWriter: w, bytes: &r.bodies}, request)
+	began, one := monotonic(), &counted{ResponseWriter: w, bytes: &r.bodies}
+	defer func() { // the proxy panics where a client leaves
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.answers) < maxAnswered {
+			r.answers = append(r.answers, answered{
+				At: began, Took: monotonic() - began, From: request.RemoteAddr,
+				Method: request.Method, Path: request.URL.Path, Range: request.Header.Get("Range"), Bytes: one.own,
+			})
+		}
+	}()
+	r.proxy.ServeHTTP(one, request)
 }
 
 // counted counts the bytes of a body. It has no ReadFrom: every byte passes Write.
 type counted struct {
 	http.ResponseWriter
-	bytes *atomic.Int64
+	bytes *atomic.Int64 // of all answers
+	own   int64         // of this one
 }
 
 func (c *counted) Write(b []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(b)
 	c.bytes.Add(int64(n))
+	c.own += int64(n)
 	return n, err
 }
 
@@ -72,13 +104,17 @@ func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // counts is what a relay has counted since it started.
 type counts struct {
-	Bodies   int64 `json:"bodies"`
-	Requests int64 `json:"requests"`
+	Bodies   int64      `json:"bodies"`
+	Requests int64      `json:"requests"`
+	Answers  []answered `json:"answers"` // those that ended, in that order
 }
 
 // serveCounts answers with the counts.
 func (r *relay) serveCounts(w http.ResponseWriter, _ *http.Request) {
-	if err := json.NewEncoder(w).Encode(counts{r.bodies.Load(), r.requests.Load()}); err != nil {
+	r.mu.Lock()
+	answers := slices.Clone(r.answers)
+	r.mu.Unlock()
+	if err := json.NewEncoder(w).Encode(counts{r.bodies.Load(), r.requests.Load(), answers}); err != nil {
 		return // the client has gone
 	}
 }

@@ -74,6 +74,8 @@ type originReport struct {
 	Bodies   int64 `json:"body_bytes"` // of answers, by the relay's count
 	Requests int64 `json:"requests"`
 	Sent     int64 `json:"tx_bytes"` // by the interface: bodies, headers, acknowledgements
+	// Answers are those that ended during the swarm, in that order.
+	Answers []answered `json:"answers"`
 }
 
 // curlReport is plain curl's download of the same layers on one node.

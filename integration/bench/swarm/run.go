@@ -206,6 +206,7 @@ func (s *stage) account(r *runReport, before, after reading, all []fetched) {
 	r.Origin = originReport{
 		Bodies:   after.origin.Bodies - before.origin.Bodies,
 		Requests: after.origin.Requests - before.origin.Requests,
+		Answers:  after.origin.Answers[min(len(before.origin.Answers), len(after.origin.Answers)):],
 		Sent:     sent(s.registry.Host),
 	}
 	r.OriginRatio = float64(r.Origin.Bodies) / size
