@@ -64,6 +64,9 @@ func Mount(dir string, f *FS) (*Session, error) {
 	in := server.KernelSettings()
 	s.init = append(s.init, unsafe.Slice((*byte)(unsafe.Pointer(in)), initSize)...)
 	s.serve()
+	if err := forbidPoll(dir); err != nil {
+		return nil, fmt.Errorf("begin FUSE at %s: %w", dir, errors.Join(err, s.Unmount()))
+	}
 	return s, nil
 }
 
