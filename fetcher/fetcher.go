@@ -39,6 +39,10 @@ type Content struct {
 	// registry that has lost the blob and gives the reader the manifest is taken to let him
 	// have the blob as well.
 	Listed digest.Digest
+	// Verifies says that the reader knows the digest of every byte that he asks for from
+	// elsewhere, and uses none that does not have it. Where he is Urgent he may be given
+	// bytes that nobody has verified (Body.Unverified); without Urgent it means nothing.
+	Verifies bool
 	// Application and Tag are what the reader says of himself and of the download, for
 	// Rules; "" = nothing. The content is the same whatever they are.
 	Application, Tag string
@@ -63,6 +67,9 @@ type Body struct {
 	MediaType     string // of a manifest; "" where the origin did not say
 	Validator     string // of a URL's content: the generation; "" = none that is strong
 	From          string // "store", "swarm" or "origin": where the first byte comes from
+	// Unverified is the neighbour that sends these bytes, which nobody has verified: they
+	// are for a reader with Content.Verifies alone. "" = they are verified.
+	Unverified string
 }
 
 // Descriptor is what a tag names now.

@@ -82,6 +82,7 @@ type Options struct {
 	Metrics prometheus.Registerer // where the fetcher counts; nil = nowhere
 	Limits  *limit.Limits         // for what origins send to one reader; nil = none
 	Rules   *Rules                // what is blocked and what is urgent; nil = nothing
+	Parts   Parts                 // for readers who verify what they read; nil = they read as others do
 }
 
 // Local is a node's Fetcher: content comes from the piece network, to readers whom its
@@ -100,6 +101,7 @@ type Local struct {
 	counts  counts
 	limits  *limit.Limits
 	rules   *Rules
+	parts   Parts
 
 	mu     sync.Mutex
 	access *access.Memory
@@ -112,7 +114,7 @@ func New(cfg Config, swarm Swarm, origin source.Source, o Options) (*Local, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy, limits: o.Limits, rules: o.Rules}
+	l := &Local{cfg: cfg, swarm: swarm, origin: origin, tags: o.Tags, hearsay: o.Hearsay, policy: o.Policy, limits: o.Limits, rules: o.Rules, parts: o.Parts}
 	who := access.Default()
 	if o.Access != nil {
 		who = *o.Access
@@ -162,7 +164,7 @@ func (l *Local) Open(ctx context.Context, c Content, r Range) (*Body, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, urgent: c.Urgent, background: c.Background}
+	w := wish{task: task, origin: c.place(c.Digest.String()), header: c.Header, urgent: c.Urgent, background: c.Background, verifies: c.Verifies}
 	w.unblocked = c.Direct
 	if c.Listed != "" && c.Kind == Blob {
 		w.listed = Content{Registry: c.Registry, Repository: c.Repository, Kind: Manifest, Digest: c.Listed}

@@ -33,6 +33,8 @@ type wish struct {
 	// urgent and background are those of a Content; background, too, that the application's
 	// priority is low, and pressing that it is high.
 	urgent, background, pressing bool
+	// verifies is a Content's.
+	verifies bool
 	// asked is what rules are asked about, and checked the rules that let it in.
 	asked     block.Request
 	checked   *block.Rules

@@ -18,6 +18,11 @@ import (
 // shared opens a content of the piece network, and waits for its first byte. It returns
 // where the content was read, too: nobody has looked yet whether the reader may have it.
 func (l *Local) shared(ctx context.Context, w wish, r Range) (*Body, []p2p.Reading, error) {
+	if w.verifies && w.urgent && l.parts != nil {
+		if body, readings, err := l.part(ctx, w, r); err == nil {
+			return body, readings, nil
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	class, first := l.urgency(w)
 	patience := time.AfterFunc(first, func() {

@@ -32,6 +32,7 @@ func (d *daemon) control() http.Handler {
 	})
 	mux.Handle("GET "+darterdv1.ContentPath, content.Handler{Opener: d.fetcher})
 	mux.Handle("GET "+darterdv1.BlobPath, d.blobs)
+	mux.HandleFunc("POST "+darterdv1.WrongPath, d.blobs.Wrong)
 	return mux
 }
 

@@ -178,7 +178,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 		return err
 	}
 	d.node.Bind(d.exchange, d.tracker)
-	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.own}, Book: book}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits, Rules: d.rules}); err != nil {
+	if d.fetcher, err = fetcher.New(cfg.Fetch, d.node, budget.Source{Under: fetcher.Router{Registry: d.source, HTTP: d.own}, Book: book}, fetcher.Options{Tags: d.tags, Hearsay: d.tracker, Policy: policy, Access: &cfg.Auth, Metrics: d.metrics, Limits: peer.Limits, Rules: d.rules, Parts: d.node}); err != nil {
 		return err
 	}
 	return d.openDoors(ctx)

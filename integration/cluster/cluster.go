@@ -176,6 +176,8 @@ type Options struct {
 	Access *access.Config
 	Store  func(*store.Config)
 	Rules  *fetcher.Rules // what is blocked; nil = nothing
+	// Handler may change how it answers others; nil = as a node does.
+	Handler func(exchange.Handler) exchange.Handler
 	// Transport is how it reaches others; nil = TCP.
 	Transport exchange.Transport
 }
@@ -219,7 +221,11 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Transport == nil {
 		o.Transport = exchange.TCP{}
 	}
-	wire, err := exchange.New(x, o.Transport, n.Node)
+	var answers exchange.Handler = n.Node
+	if o.Handler != nil {
+		answers = o.Handler(answers)
+	}
+	wire, err := exchange.New(x, o.Transport, answers)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -243,7 +249,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	if o.Fetch != nil {
 		o.Fetch(&fc)
 	}
-	if n.Fetcher, err = fetcher.New(fc, n.Node, paced, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits, Rules: o.Rules}); err != nil {
+	if n.Fetcher, err = fetcher.New(fc, n.Node, paced, fetcher.Options{Tags: tags, Hearsay: track, Access: o.Access, Limits: cfg.Limits, Rules: o.Rules, Parts: n.Node}); err != nil {
 		c.t.Fatal(err)
 	}
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
@@ -271,6 +277,8 @@ type Content struct {
 	Digest digest.Digest
 	Task   p2p.TaskID
 	Origin p2p.Origin
+
+	auth string // that its readers show; "" = none
 }
 
 // Put makes a content of random bytes at the origin.

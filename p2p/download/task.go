@@ -83,6 +83,12 @@ func (c *Core) Add(id p2p.TaskID, g p2p.Geometry, have *p2p.PieceSet) {
 	}
 }
 
+// Coming reports whether a piece was asked for and has not come.
+func (c *Core) Coming(id p2p.TaskID, piece p2p.Piece) bool {
+	t := c.tasks[id]
+	return t != nil && t.wanted.Has(piece) && t.known.Has(piece) && !t.open.Has(piece) && !t.have.Has(piece)
+}
+
 // Remove ends a task; what was asked for it is forgotten.
 func (c *Core) Remove(id p2p.TaskID) {
 	t := c.tasks[id]

@@ -254,10 +254,18 @@ func someRequest() Request {
 	return Request{ID: 9, Task: task("a"), First: 3, Count: 2, Offset: 17, Class: p2p.Urgent}
 }
 
+func somePart() Request {
+	return Request{ID: 9, Task: task("a"), First: 3, Count: 1, Offset: 17, Class: p2p.Urgent, Length: 1 << 20}
+}
+
 func TestRequestHeader(t *testing.T) {
-	for _, r := range []Request{someRequest(), {Task: task("b"), First: AnyPiece, Count: 1}} {
+	for _, r := range []Request{someRequest(), {Task: task("b"), First: AnyPiece, Count: 1}, somePart()} {
 		b := appendRequest(nil, r)
-		if got, err := parseRequest(b); err != nil || got != r || len(b) != requestLen {
+		length := requestLen
+		if r.Length > 0 {
+			length += partLen
+		}
+		if got, err := parseRequest(b); err != nil || got != r || len(b) != length || isPart(b) != (r.Length > 0) {
 			t.Errorf("%d bytes: %+v, %v, want %+v", len(b), got, err, r)
 		}
 	}
@@ -269,11 +277,27 @@ func TestRequestHeader(t *testing.T) {
 		"beyond the last":     func(r *Request) { r.First = p2p.MaxPieces - 2 },
 		"offset out of range": func(r *Request) { r.Offset = 1<<31 + 1 },
 		"unknown class":       func(r *Request) { r.Class = 3 },
+		"part of two":         func(r *Request) { r.Length = 5 },
+		"part of any":         func(r *Request) { r.First, r.Count, r.Offset, r.Length = AnyPiece, 1, 0, 5 },
+		"long part":           func(r *Request) { r.Count, r.Length = 1, MaxPart+1 },
 	}
 	for name, spoil := range bad {
 		r := someRequest()
 		spoil(&r)
 		if _, err := parseRequest(appendRequest(nil, r)); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A part without a length, and a length without a part, are no requests.
+func TestPartHeader(t *testing.T) {
+	b := appendRequest(nil, somePart())
+	zero := append(bytes.Clone(b[:requestLen]), 0, 0, 0, 0)
+	bare := bytes.Clone(b)
+	bare[requestLen-1] &^= requestPart
+	for name, b := range map[string][]byte{"cut": b[:len(b)-1], "no length": b[:requestLen], "length 0": zero, "not said": bare, "more": append(b, 0)} {
+		if _, err := parseRequest(b); !errors.Is(err, ErrProtocol) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -129,7 +129,15 @@ type Request struct {
 	Count  uint16 // pieces, at least 1; 1 with AnyPiece
 	Offset uint32 // bytes to skip in the first piece, to resume it
 	Class  p2p.Class
+	// Length, where it is not 0, asks for a part: that many bytes from Offset on, at most
+	// MaxPart, in one reply; Count is 1, and the part may go on in the pieces behind First.
+	// It is for hosts whose Link says Parts. Nobody can check a part against the digests of
+	// pieces.
+	Length uint32
 }
+
+// MaxPart is the length in bytes of the longest part that may be asked for.
+const MaxPart = 4 << 20
 
 // Status is how a request was answered.
 type Status uint8
@@ -171,7 +179,7 @@ type Answer struct {
 	File   *os.File
 	Reader io.ReaderAt
 	Start  int64 // in the file, in bytes
-	Length int64 // bytes; from Start to the end of the piece
+	Length int64 // bytes; from Start to the end of the piece, or of the part that is asked for
 	Done   func(sent int64, err error)
 	Wait   func(again func() bool)
 	Gone   func()
@@ -206,6 +214,8 @@ type Link interface {
 	Host() p2p.HostID
 	// Seed reports whether the peer's certificate has the role seed.
 	Seed() bool
+	// Parts reports whether the peer answers requests with a Length.
+	Parts() bool
 	// Send queues a message and returns at once. What cannot be delivered closes the
 	// link; a peer that does not read has its link closed when the queue is full.
 	Send(m Message)

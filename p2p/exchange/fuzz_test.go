@@ -54,6 +54,7 @@ func FuzzHello(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	f.Add(appendRequest(nil, someRequest()))
 	f.Add(appendRequest(nil, Request{Task: task("b"), First: AnyPiece, Count: 1}))
+	f.Add(appendRequest(nil, somePart()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRequest(b)
 		if err == nil && !bytes.Equal(appendRequest(nil, r), b) {

@@ -133,7 +133,7 @@ func (x *Exchange) arriveControl(conn *tls.Conn, raw net.Conn, cs tls.Connection
 	if err != nil {
 		return err
 	}
-	l.peerEpoch, l.peerTLSData = h.epoch, h.flags&helloTLSData != 0
+	l.heed(h)
 	if x.self < l.host {
 		x.awaitOwnDial(l.host)
 	}

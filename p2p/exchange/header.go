@@ -12,8 +12,12 @@ import (
 // Lengths in bytes of the fixed headers of a data connection; see DESIGN.md.
 const (
 	requestLen = 4 + p2p.TaskIDLen + 4 + 2 + 4 + 1
+	partLen    = 4 // more, of a request for a part
 	replyLen   = 4 + 1 + 4 + 4 + 4
 )
+
+// requestPart is the bit of a request's last byte, its class, that says that a length follows.
+const requestPart = 0x80
 
 // maxPieces is the highest number of pieces of any task.
 const maxPieces = p2p.MaxPieces - 1
@@ -34,6 +38,8 @@ func (r Request) validate() error {
 		return fmt.Errorf("request for pieces %d+%d, want at most %d: %w", r.First, r.Count, maxPieces, errdefs.ErrInvalidArgument)
 	case r.Offset > maxPieceLength:
 		return fmt.Errorf("request at offset %d: %w", r.Offset, errdefs.ErrInvalidArgument)
+	case r.Length > 0 && (r.First == AnyPiece || r.Count != 1 || r.Length > MaxPart):
+		return fmt.Errorf("request for a part of %d bytes of %d pieces: %w", r.Length, r.Count, errdefs.ErrInvalidArgument)
 	case r.Class > p2p.Urgent:
 		return fmt.Errorf("request of %v: %w", r.Class, errdefs.ErrInvalidArgument)
 	}
@@ -46,17 +52,29 @@ func appendRequest(b []byte, r Request) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(r.First))
 	b = binary.BigEndian.AppendUint16(b, r.Count)
 	b = binary.BigEndian.AppendUint32(b, r.Offset)
-	return append(b, byte(r.Class))
+	if r.Length == 0 {
+		return append(b, byte(r.Class))
+	}
+	return binary.BigEndian.AppendUint32(append(b, byte(r.Class)|requestPart), r.Length)
 }
 
-// parseRequest reads the requestLen bytes of b.
+// isPart reports whether a length follows the requestLen bytes of b.
+func isPart(b []byte) bool { return b[requestLen-1]&requestPart != 0 }
+
+// parseRequest reads the requestLen bytes of b, and the partLen behind them of a part.
 func parseRequest(b []byte) (Request, error) {
 	c := cursor{b: b}
 	r := Request{ID: c.u32(), Task: c.task(), First: p2p.Piece(c.u32())}
 	if n := c.take(2); n != nil {
 		r.Count = binary.BigEndian.Uint16(n)
 	}
-	r.Offset, r.Class = c.u32(), p2p.Class(c.u8())
+	r.Offset = c.u32()
+	class := c.u8()
+	if r.Class = p2p.Class(class &^ requestPart); class&requestPart != 0 {
+		if r.Length = c.u32(); r.Length == 0 {
+			c.fail("request for a part without a length")
+		}
+	}
 	if err := c.end(); err != nil {
 		return Request{}, err
 	}

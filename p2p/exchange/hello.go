@@ -6,7 +6,10 @@ import "encoding/binary"
 // the old version could not go on; new kinds of frames do not change it.
 const protocolVersion = 1
 
-const helloTLSData = 1 << 0 // data connections to the sender are TLS
+const (
+	helloTLSData = 1 << 0 // data connections to the sender are TLS
+	helloParts   = 1 << 1 // the sender answers requests for parts
+)
 
 // hello is the first frame of each side.
 type hello struct {

@@ -34,6 +34,7 @@ type link struct {
 	dialled     bool     // by this side
 	peerEpoch   uint64   // of the peer's word for this link
 	peerTLSData bool     // the peer takes data connections in TLS only
+	peerParts   bool     // the peer answers requests for parts
 	born        time.Time
 	before      *link // the host's link before, to be announced as gone first
 
@@ -59,6 +60,14 @@ func (l *link) Host() p2p.HostID { return l.host }
 
 // Seed reports whether the peer's certificate has the role seed.
 func (l *link) Seed() bool { return l.seed }
+
+// Parts reports whether the peer answers requests for parts of pieces.
+func (l *link) Parts() bool { return l.peerParts }
+
+// heed takes note of the peer's hello, before the link is installed.
+func (l *link) heed(h hello) {
+	l.peerEpoch, l.peerTLSData, l.peerParts = h.epoch, h.flags&helloTLSData != 0, h.flags&helloParts != 0
+}
 
 func (l *link) String() string { return fmt.Sprintf("link to %s", l.host) }
 

@@ -96,7 +96,7 @@ func (x *Exchange) install(l *link) error {
 // helloLocked returns a hello with the next epoch.
 func (x *Exchange) helloLocked() hello {
 	x.epoch++
-	h := hello{version: protocolVersion, epoch: x.epoch}
+	h := hello{version: protocolVersion, flags: helloParts, epoch: x.epoch}
 	if x.cfg.TLSData {
 		h.flags |= helloTLSData
 	}
@@ -248,7 +248,7 @@ func (x *Exchange) dial(ctx context.Context, h p2p.Host, first hello) (_ *link, 
 	if err != nil {
 		return nil, err
 	}
-	l.peerEpoch, l.peerTLSData = answer.epoch, answer.flags&helloTLSData != 0
+	l.heed(answer)
 	return l, x.install(l)
 }
 

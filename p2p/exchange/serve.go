@@ -240,12 +240,19 @@ func (s *server) run() {
 // read queues requests.
 func (s *server) read() error {
 	r := bufio.NewReaderSize(s.conn, 4<<10)
-	var b [requestLen]byte
+	var b [requestLen + partLen]byte
 	for {
-		if _, err := io.ReadFull(r, b[:]); err != nil {
+		head := b[:requestLen]
+		if _, err := io.ReadFull(r, head); err != nil {
 			return err
 		}
-		req, err := parseRequest(b[:])
+		if isPart(head) {
+			head = b[:]
+			if _, err := io.ReadFull(r, head[requestLen:]); err != nil {
+				return err
+			}
+		}
+		req, err := parseRequest(head)
 		if err != nil {
 			return err
 		}
@@ -375,6 +382,8 @@ func checkAnswer(r Request, a Answer) error {
 		return fmt.Errorf("serve: piece %d for piece %d: %w", a.Piece, r.First, errdefs.ErrInternal)
 	case a.Length < 0 || a.Length+int64(r.Offset) > maxPieceLength:
 		return fmt.Errorf("serve: %d bytes from offset %d: %w", a.Length, r.Offset, errdefs.ErrInternal)
+	case r.Length > 0 && a.Length != int64(r.Length):
+		return fmt.Errorf("serve: %d bytes for a part of %d: %w", a.Length, r.Length, errdefs.ErrInternal)
 	case a.File == nil && a.Reader == nil:
 		return errors.Join(errors.New("serve: neither file nor reader"), errdefs.ErrInternal)
 	}

@@ -27,7 +27,7 @@ type stream struct {
 	buffers *bufferPool
 
 	sending sync.Mutex
-	frame   [requestLen]byte
+	frame   [requestLen + partLen]byte
 
 	mu     sync.Mutex
 	due    []due    // what was asked and not answered, in order
@@ -49,6 +49,7 @@ type due struct {
 	piece  p2p.Piece
 	offset uint32
 	count  uint16
+	length uint32 // of a part; 0 = to the piece's end
 }
 
 // OpenStream opens a data connection to a host that has a live link; without one it
@@ -128,6 +129,9 @@ func (s *stream) Send(r Request) error {
 	if err := r.validate(); err != nil {
 		return err
 	}
+	if r.Length > 0 && !s.link.peerParts {
+		return fmt.Errorf("%s does not answer requests for parts: %w", s.link.host, errdefs.ErrInvalidArgument)
+	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	if err := s.expect(r); err != nil {
@@ -153,7 +157,7 @@ func (s *stream) expect(r Request) error {
 		s.any = append(s.any, r.ID)
 		return nil
 	}
-	s.due = append(s.due, due{id: r.ID, piece: r.First, offset: r.Offset, count: r.Count})
+	s.due = append(s.due, due{id: r.ID, piece: r.First, offset: r.Offset, count: r.Count, length: r.Length})
 	if s.idle {
 		s.idle = false
 		return s.conn.SetReadDeadline(time.Now().Add(s.stall))
@@ -220,6 +224,9 @@ func (s *stream) match(r Reply) error {
 	d := &s.due[0]
 	if r.ID != d.id || r.Piece != d.piece || r.Status == StatusOK && r.Offset != d.offset {
 		return protocolError("reply %d with piece %d+%d, want reply %d with piece %d+%d", r.ID, r.Piece, r.Offset, d.id, d.piece, d.offset)
+	}
+	if r.Status == StatusOK && d.length > 0 && r.Length != d.length {
+		return protocolError("reply %d with a part of %d bytes, want %d", r.ID, r.Length, d.length)
 	}
 	d.piece++
 	d.offset = 0

@@ -51,7 +51,12 @@ func (n *Node) askLocked(a download.Ask) {
 
 // abandonLocked closes the data connection to a host; what was asked there has failed.
 func (n *Node) abandonLocked(id p2p.HostID) {
-	if h := n.hosts[id]; h != nil && h.asker != nil {
+	h := n.hosts[id]
+	if h == nil {
+		return
+	}
+	h.parts.close()
+	if h.asker != nil {
 		h.asker.cancel()
 		h.asker = nil
 	}

@@ -27,6 +27,9 @@ type Config struct {
 	// SlowRate, in bytes a second: where less comes from neighbours, they are compared
 	// with the origin (pace.go). 0 = never.
 	SlowRate int64
+	// PartStall is how long a neighbour may send nothing of a part before it is read by
+	// pieces (part.go).
+	PartStall time.Duration
 	// OriginTries is how often in a row an origin may fail without a new byte.
 	OriginTries int
 	// IdleAfter is how long a complete task without neighbours or readers, or a link
@@ -40,6 +43,7 @@ func Default() Config {
 		Download: download.Default(), Upload: upload.Default(),
 		HaveDelay: 10 * time.Millisecond, SchedulerWait: 5 * time.Second,
 		OriginStall: 10 * time.Second, OriginTries: 3, SlowRate: 1_500_000, IdleAfter: time.Minute,
+		PartStall: 250 * time.Millisecond,
 	}
 }
 
@@ -75,7 +79,7 @@ func (c Config) Validate() error {
 	switch {
 	case c.HaveDelay < 0 || c.HaveDelay > time.Second:
 		return errors.New("have delay: want 0 to 1s")
-	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0:
+	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0 || c.PartStall <= 0:
 		return errors.New("node: times must be more than 0")
 	case c.SlowRate < 0:
 		return errors.New("slow rate: want 0 or more")

@@ -19,6 +19,7 @@ type host struct {
 	tasks   map[p2p.TaskID]*neighbour
 	idle    time.Time // since when no task needs it
 	slow    slowness  // of the way from it
+	parts   hostParts // that it sends
 }
 
 func (n *Node) hostLocked(id p2p.HostID) *host {

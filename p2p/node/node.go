@@ -74,6 +74,7 @@ type Node struct {
 	rates     baselines
 	fed       fed
 	readerID  download.ReaderID
+	partID    uint32             // of the last request for a part
 	lendings  uint64             // credentials lent so far
 	untold    map[*task]struct{} // with haves that were not sent yet
 	flushing  bool

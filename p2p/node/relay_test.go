@@ -36,6 +36,7 @@ type letterbox struct {
 
 func (l *letterbox) Host() p2p.HostID        { return l.host }
 func (l *letterbox) Seed() bool              { return l.seed }
+func (l *letterbox) Parts() bool             { return true }
 func (l *letterbox) Send(m exchange.Message) { l.sent = append(l.sent, m) }
 func (l *letterbox) Close()                  {}
 

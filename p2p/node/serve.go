@@ -22,6 +22,9 @@ func (n *Node) Serve(from p2p.HostID, r exchange.Request) exchange.Answer {
 	if t.neighbours[from] == nil {
 		return exchange.Answer{Status: exchange.StatusRefused}
 	}
+	if r.Length > 0 {
+		return n.servePartLocked(t, from, r)
+	}
 	piece := r.First
 	if !t.have.Has(piece) || int64(r.Offset) >= t.geometry.Length(piece) {
 		return exchange.Answer{Status: exchange.StatusNotHeld, Piece: piece}

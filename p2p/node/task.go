@@ -46,11 +46,14 @@ type task struct {
 	answering  map[p2p.HostID]bool // seeds that a token is got for
 	pending    []p2p.Piece         // haves that were not sent yet
 	puller     *puller
-	relief     *puller   // reads a run beside the scheduler's puller, for readers that starve
-	pace       pace      // of what comes, while a reader waits
-	came       time.Time // when the last piece did
-	fed        time.Time // when the last one of a neighbour's did
-	hungry     time.Time // since when the reader had waited who starved last; zero = pieces came, but slowly
+	relief     *puller             // reads a run beside the scheduler's puller, for readers that starve
+	pace       pace                // of what comes, while a reader waits
+	came       time.Time           // when the last piece did
+	fed        time.Time           // when the last one of a neighbour's did
+	hungry     time.Time           // since when the reader had waited who starved last; zero = pieces came, but slowly
+	parted     map[p2p.Piece]int64 // bytes of pieces that were asked for by parts
+	partsAfter time.Time           // no part is asked for before
+	crowd      crowd               // who reads parts here
 	readers    int
 	used       time.Time
 	changed    chan struct{} // closed at the next change that a reader may wait for
@@ -63,6 +66,7 @@ type neighbour struct {
 	told     bool // our bitmap was sent on the present link
 	pruned   bool // it was told to relay no batches to us
 	quiet    bool // it told us to relay it none
+	gave     bool // parts came from it
 	slow     bool // its pieces come so slowly that this host's puller does not wait for them
 	set      *p2p.PieceSet
 	untold   []p2p.Piece // of ours, which it holds itself

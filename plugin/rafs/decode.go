@@ -92,6 +92,7 @@ func (d *decompressor) zstd(compressed, dst []byte) (int, error) {
 			zstd.WithDecoderConcurrency(0), // as many at once as there are processors
 			zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxMemory(4*format.MaxChunkSize),
+			zstd.IgnoreChecksum(true),        // the digest is the stronger one
 			zstd.WithDecodeAllCapLimit(true)) // never beyond dst
 	})
 	if d.failed != nil {

@@ -15,6 +15,16 @@ const (
 	ManifestParam = "manifest"
 	// NeedParam says who waits: NeedUrgent, NeedWindow or NeedBackground.
 	NeedParam = "need"
+	// VerifiesParam with the value 1 says that the asker uses no byte before he has
+	// compared it with a digest that he has from elsewhere. With NeedUrgent the bytes may
+	// then be those of one node of the cluster, which UnverifiedHeader names, and which
+	// nobody has verified.
+	VerifiesParam    = "verifies"
+	UnverifiedHeader = "X-Darter-Unverified"
+	// WrongPath takes a POST with DigestParam and HostParam: bytes of that blob which came
+	// from that host (UnverifiedHeader) were wrong, and those that came verified were right. 204.
+	WrongPath = "/v1/blob/wrong"
+	HostParam = "host"
 	// OriginParam with the value 1 asks for the registry's own bytes, past the piece network.
 	OriginParam = "origin"
 )

@@ -56,6 +56,17 @@ type Ask struct {
 	Need           Need
 	// Origin asks for the registry's own bytes, past the piece network.
 	Origin bool
+	// Verified asks for bytes that the piece network has verified. Without it the answer to
+	// an Urgent question may be an Unverified.
+	Verified bool
+}
+
+// Unverified is implemented by bodies whose bytes are as one node sent them. Accuse says
+// that they were wrong, and that the same range, verified, had the right ones. It is
+// called after Close, and returns soon.
+type Unverified interface {
+	io.ReadCloser
+	Accuse(ctx context.Context)
 }
 
 // Source gives the bytes of a blob as the registry has it. Open may be called

@@ -152,9 +152,22 @@ func (d *Device) run(f fetch) {
 	var err error
 	var patience time.Time // end of the wait for a source that is gone
 	failed := 0
+	var wrong *doubt // of what came last
 	for left := f.chunks; len(left) > 0; left = slices.DeleteFunc(left, d.have.has) {
-		left, err = d.attempt(f.need, left, f.need > Background && failed > 0 && failed == d.cfg.Attempts-1)
+		ask := Ask{Need: f.need, Verified: failed > 0 || wrong != nil}
+		ask.Origin = f.need > Background && failed > 0 && failed == d.cfg.Attempts-1
+		was := wrong
+		left, wrong, err = d.attempt(ask, left)
+		if was != nil && !ask.Origin && d.have.has(was.chunk) {
+			d.accuse(was)
+		}
 		if err == nil {
+			continue
+		}
+		if wrong != nil { // it is no failure of those who verify
+			if d.events.Retried != nil {
+				d.events.Retried(d.layout.Chunk(left[0]), err)
+			}
 			continue
 		}
 		if d.life.Err() != nil {
@@ -194,40 +207,58 @@ func (d *Device) pause(t time.Duration) bool {
 	}
 }
 
-// attempt asks the source once for chunks, and returns those that did not come.
-func (d *Device) attempt(n Need, chunks []int, origin bool) (left []int, err error) {
+// doubt is a chunk that came wrong from somebody who does not verify.
+type doubt struct {
+	chunk int
+	from  Unverified
+}
+
+// accuse says who sent wrong bytes.
+func (d *Device) accuse(w *doubt) {
+	ctx, cancel := context.WithTimeout(d.life, d.cfg.Timeout.Duration())
+	defer cancel()
+	w.from.Accuse(ctx)
+}
+
+// attempt asks the source once for chunks, which complete ask, and returns those that did
+// not come.
+func (d *Device) attempt(ask Ask, chunks []int) (left []int, _ *doubt, err error) {
 	ctx, cancel := context.WithTimeout(d.life, d.cfg.Timeout.Duration())
 	defer cancel()
 	first, last := d.layout.Chunk(chunks[0]), d.layout.Chunk(chunks[len(chunks)-1])
-	ask := Ask{Offset: first.BlobOffset, Length: last.BlobOffset + int64(last.BlobSize) - first.BlobOffset, Need: n, Origin: origin}
+	ask.Offset, ask.Length = first.BlobOffset, last.BlobOffset+int64(last.BlobSize)-first.BlobOffset
 	body, err := d.source.Open(ctx, ask)
 	if err != nil {
-		return chunks, err
+		return chunks, nil, err
 	}
 	defer body.Close()
+	var wrong *doubt
 	at := ask.Offset
 	for k, i := range chunks {
 		c := d.layout.Chunk(i)
 		if _, err := io.CopyN(io.Discard, body, c.BlobOffset-at); err != nil {
-			return chunks[k:], fmt.Errorf("read blob: %w", noEOF(err))
+			return chunks[k:], nil, fmt.Errorf("read blob: %w", noEOF(err))
 		}
 		compressed := buffer(c.BlobSize)
 		_, err := io.ReadFull(body, *compressed)
 		at = c.BlobOffset + int64(c.BlobSize)
 		if err == nil {
-			err = d.store(i, c, *compressed, n)
+			err = d.store(i, c, *compressed, ask.Need)
+			if from, ok := body.(Unverified); ok && errdefs.IsDataLoss(err) {
+				wrong = &doubt{i, from}
+			}
 		} else {
 			err = fmt.Errorf("read blob: %w", noEOF(err))
 		}
 		buffers.Put(compressed)
 		if err != nil {
-			return chunks[k:], err
+			return chunks[k:], wrong, err
 		}
 		if d.events.Fetched != nil {
-			d.events.Fetched(n, int64(c.BlobSize))
+			d.events.Fetched(ask.Need, int64(c.BlobSize))
 		}
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // noEOF is an error for a body that ended too soon.

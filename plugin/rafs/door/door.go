@@ -27,6 +27,8 @@ import (
 // Opener gives the bytes of blobs; a fetcher.Fetcher is one.
 type Opener interface {
 	Open(ctx context.Context, c fetcher.Content, r fetcher.Range) (*fetcher.Body, error)
+	// Accuse says that bytes which a host sent, and nobody had verified, were wrong.
+	Accuse(d digest.Digest, host string) error
 }
 
 // Credentials knows what this node may show to a registry; a credential.Source is one.
@@ -81,6 +83,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.FormatInt(want.Length, 10))
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", want.Offset, want.Offset+want.Length-1, body.Size))
 	w.Header().Set(darterdv1.FromHeader, body.From)
+	if body.Unverified != "" {
+		w.Header().Set(darterdv1.UnverifiedHeader, body.Unverified)
+	}
 	w.WriteHeader(http.StatusPartialContent)
 	if n, err := io.Copy(w, body.ReadCloser); err != nil {
 		if r.Context().Err() == nil {
@@ -88,6 +93,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// Wrong answers WrongPath.
+func (h *Handler) Wrong(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	blob, host := digest.Digest(q.Get(darterdv1.DigestParam)), q.Get(darterdv1.HostParam)
+	if err := h.opener.Accuse(blob, host); err != nil {
+		refuse(w, err)
+		return
+	}
+	log.G(r.Context()).WithFields(log.Fields{"blob": blob, "host": host}).Warn("a host sent wrong bytes of a blob")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // open reads without a credential, so that what is public is known as public in the
@@ -132,6 +149,7 @@ func parse(r *http.Request) (c fetcher.Content, want fetcher.Range, err error) {
 	c = fetcher.Content{
 		Registry: q.Get(darterdv1.RegistryParam), Repository: q.Get(darterdv1.RepositoryParam), Kind: fetcher.Blob,
 		Digest: digest.Digest(q.Get(darterdv1.DigestParam)), Listed: digest.Digest(q.Get(darterdv1.ManifestParam)), Header: http.Header{}, Direct: q.Get(darterdv1.OriginParam) == "1",
+		Verifies: q.Get(darterdv1.VerifiesParam) == "1",
 	}
 	if c.Registry == "" || c.Repository == "" {
 		return c, want, bad("registry or repository is empty")

@@ -27,6 +27,9 @@ type library struct {
 	cut    bool
 	err    error
 	asked  []fetcher.Content
+
+	accused    []string
+	unverified string // who sends the bytes
 }
 
 func (l *library) Open(_ context.Context, c fetcher.Content, r fetcher.Range) (*fetcher.Body, error) {
@@ -45,7 +48,16 @@ func (l *library) Open(_ context.Context, c fetcher.Content, r fetcher.Range) (*
 	if l.cut {
 		body = io.MultiReader(bytes.NewReader(part[:1]), failing{})
 	}
-	return &fetcher.Body{ReadCloser: io.NopCloser(body), Size: int64(len(content)), Offset: r.Offset, Length: int64(len(part)), From: "store"}, nil
+	sent := &fetcher.Body{ReadCloser: io.NopCloser(body), Size: int64(len(content)), Offset: r.Offset, Length: int64(len(part)), From: "store"}
+	if c.Verifies {
+		sent.Unverified = l.unverified
+	}
+	return sent, nil
+}
+
+func (l *library) Accuse(d digest.Digest, host string) error {
+	l.accused = append(l.accused, d.String()+" "+host)
+	return l.err
 }
 
 type failing struct{}

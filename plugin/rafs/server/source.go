@@ -88,6 +88,9 @@ func (d *darterd) open(ctx context.Context, p place, blob digest.Digest, a devic
 	if p.manifest != "" {
 		q.Set(darterdv1.ManifestParam, p.manifest.String())
 	}
+	if !a.Verified {
+		q.Set(darterdv1.VerifiesParam, "1")
+	}
 	if a.Origin {
 		q.Set(darterdv1.OriginParam, "1")
 	}
@@ -104,6 +107,9 @@ func (d *darterd) open(ctx context.Context, p place, blob digest.Digest, a devic
 		return nil, fmt.Errorf("darterd: %w: %w: %w", device.ErrGone, err, errdefs.ErrUnavailable)
 	}
 	if resp.StatusCode == http.StatusPartialContent && resp.ContentLength == a.Length {
+		if host := resp.Header.Get(darterdv1.UnverifiedHeader); host != "" {
+			return unverified{resp.Body, d, blob, host}, nil
+		}
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
@@ -113,6 +119,26 @@ func (d *darterd) open(ctx context.Context, p place, blob digest.Digest, a devic
 		e.Message = resp.Status
 	}
 	return nil, fmt.Errorf("darterd: %s: %w", e.Message, classOf(resp.StatusCode))
+}
+
+// unverified is the body of a device.Unverified: bytes as a host of the cluster sent them.
+type unverified struct {
+	io.ReadCloser
+	from *darterd
+	blob digest.Digest
+	host string
+}
+
+// Accuse implements device.Unverified. darterd that does not hear it will hear of the next one.
+func (u unverified) Accuse(ctx context.Context) {
+	q := url.Values{darterdv1.DigestParam: {u.blob.String()}, darterdv1.HostParam: {u.host}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://darterd"+darterdv1.WrongPath+"?"+q.Encode(), nil)
+	if err != nil {
+		return
+	}
+	if resp, err := u.from.http.Do(req); err == nil {
+		resp.Body.Close()
+	}
 }
 
 func classOf(status int) error {
