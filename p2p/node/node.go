@@ -76,7 +76,7 @@ type Node struct {
 	readerID  download.ReaderID
 	partID    uint32             // of the last request for a part
 	lendings  uint64             // credentials lent so far
-	untold    map[*task]struct{} // with haves that were not sent yet
+	untold    map[*task]struct{} // with haves that were not sent yet, to all who lack them
 	flushing  bool
 	flushed   time.Time // when haves left last
 	looking   bool      // Run calls lookAgain soon
@@ -146,6 +146,7 @@ func (n *Node) lookAgain() bool {
 	if n.core.Outstanding() > 0 || n.core.Hungry() {
 		n.pollLocked()
 	}
+	n.flushRestLocked()
 	n.looking = n.core.Active()
 	return n.looking
 }

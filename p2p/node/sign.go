@@ -151,7 +151,9 @@ func (p *puller) publish(b trust.Batch) error {
 				n.announceLocked(t, piece)
 			}
 		}
-		n.flushLocked()
+		if n.tellHavesLocked(t, len(t.neighbours)) { // in one message with the digests
+			delete(n.untold, t)
+		}
 	}
 	n.pollLocked()
 	return nil

@@ -69,7 +69,7 @@ type neighbour struct {
 	gave     bool // parts came from it
 	slow     bool // its pieces come so slowly that this host's puller does not wait for them
 	set      *p2p.PieceSet
-	untold   []p2p.Piece // of ours, which it holds itself
+	untold   []p2p.Piece // of ours
 	geometry p2p.Geometry
 	stats    PeerStats
 }
