@@ -29,6 +29,7 @@ import (
 	"github.com/darter-p2p/darter/internal/metrics"
 	"github.com/darter-p2p/darter/internal/pki"
 	"github.com/darter-p2p/darter/internal/serve"
+	"github.com/darter-p2p/darter/internal/timerslack"
 	"github.com/darter-p2p/darter/internal/version"
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
@@ -76,12 +77,19 @@ type daemon struct {
 	snapshot *snapshot.Door // nil = not served
 }
 
+// timerSlack is how late timers may be. The shortest that matters is a few milliseconds.
+const timerSlack = 500 * time.Microsecond
+
 // run wires darterd and runs it until ctx ends.
 func run(ctx context.Context, _ io.Writer, cfg Config) error {
 	if err := log.SetLevel(cfg.Log.Level); err != nil {
 		return fmt.Errorf("log.level: %w", err)
 	}
 	log.L = log.L.WithField("program", "darterd")
+	// A busy daemon's runtime looks around every 20 µs; darterd is a guest on its node.
+	if err := timerslack.Set(timerSlack); err != nil {
+		log.L.WithError(err).Debug("timers stay as they are")
+	}
 	d := &daemon{cfg: &cfg, started: time.Now(), service: program.NewService(ctx), metrics: metrics.New("darterd", version.Number())}
 	if err := d.identify(ctx); err != nil {
 		return err
