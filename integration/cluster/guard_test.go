@@ -65,7 +65,7 @@ func TestFrozenSeed(t *testing.T) {
 	c := New(t)
 	v := c.Put("app", 16<<20)
 	c.join(t, c.identity(pki.Seed, "seed"), frozen{}, p2p.Holding{Task: c.Put("other", 1).Task, Size: 1, Complete: true})
-	copies, took := c.crowd(t, v, c.startNodes(4, Options{Fetch: asConfigured}))
+	copies, took := c.crowd(t, v, c.startNodes(4, Options{Fetch: patiently}))
 	if copies > 1.2 || took > unbearable {
 		t.Error("that is too much")
 	}

@@ -15,6 +15,11 @@ const (
 	// paceWindow is how long is measured; a swarm that begins is slow in its first.
 	paceWindow  = 750 * time.Millisecond
 	paceWindows = 2
+	// soonWindow is how long is measured where there are at most soonFew neighbours, none of
+	// whom has everything: there is no crowd that has to begin, and none to fall upon the origin.
+	soonWindow = 250 * time.Millisecond
+	soonFew    = 2
+	soonShare  = slowShare / 2 // of what the origin gives, where one such window decides
 	// slowMemory is how long a host is known to be slow, so that the next task need not
 	// measure it.
 	slowMemory = 2 * time.Minute
@@ -41,16 +46,24 @@ type pace struct {
 	slow   int     // windows in a row
 	rate   float64 // in the last window, bytes a second
 	beside int     // times that the origin was read for this
+	fast   bool    // neighbours were, once
 }
 
 // due reports whether there is something to look at.
-func (p *pace) due(now time.Time) bool { return p.began.IsZero() || now.Sub(p.began) >= paceWindow }
+func (p *pace) due(now time.Time, soon bool) bool {
+	window := paceWindow
+	if soon && !p.fast {
+		window = soonWindow
+	}
+	return p.began.IsZero() || now.Sub(p.began) >= window
+}
 
 // look takes how many bytes have come from neighbours so far, of the task and of all tasks
 // of the host, how many more neighbours hold, and what the origin gives, in bytes a second,
 // 0 = not known. Above slowRate nothing is slow; where all tasks together come faster than
-// that, one is slow only because it shares the link, as the layers of an image do.
-func (p *pace) look(now time.Time, bytes, total, held int64, origin, slowRate float64) verdict {
+// that, one is slow only because it shares the link, as the layers of an image do. Soon, one
+// window in which something came is enough where that is nothing beside the origin.
+func (p *pace) look(now time.Time, bytes, total, held int64, origin, slowRate float64, soon bool) verdict {
 	age := now.Sub(p.began)
 	began := p.began
 	was, all := p.bytes, p.total
@@ -69,15 +82,16 @@ func (p *pace) look(now time.Time, bytes, total, held int64, origin, slowRate fl
 		p.slow = 0
 		return paceWait
 	case fast(p.rate):
-		p.slow = 0
+		p.slow, p.fast = 0, true
 		return paceGood
 	case fast(float64(total-all) / age.Seconds()):
 		p.slow = 0
 		return paceWait
-	case p.slow+1 < paceWindows:
+	case p.slow+1 < paceWindows && (!soon || p.fast || bytes == was || origin > 0 && p.rate >= origin*soonShare):
 		p.slow++
 		return paceWait
 	case origin == 0:
+		p.slow++
 		return paceUnknown
 	}
 	return paceSlow
@@ -97,7 +111,8 @@ func (s slowness) recent(now time.Time) bool { return !s.seen.IsZero() && now.Su
 func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 	now := time.Now()
 	waits := t.puller != nil && t.puller.waits
-	if n.cfg.SlowRate == 0 || !t.pace.due(now) || t.puller != nil && !waits || t.relief != nil || t.stream != nil || t.err != nil || class == p2p.Background ||
+	soon := t.fewBegin()
+	if n.cfg.SlowRate == 0 || !t.pace.due(now, soon) || t.puller != nil && !waits || t.relief != nil || t.stream != nil || t.err != nil || class == p2p.Background ||
 		t.pace.beside >= maxBeside || n.cfg.Limits.Receiving(t.id, class).Limited() { // it may be that which is slow
 		return
 	}
@@ -107,7 +122,7 @@ func (n *Node) compareLocked(t *task, class p2p.Class, first p2p.Piece) {
 		n.tracker.Starved(t.id, first, false, true)
 		return
 	}
-	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, n.fed.bytes, t.heldByOthers(), origin, float64(n.cfg.SlowRate)) {
+	switch t.pace.look(now, t.stats.FromPeers+t.stats.FromSeed, n.fed.bytes, t.heldByOthers(), origin, float64(n.cfg.SlowRate), soon) {
 	case paceGood:
 		for id, nb := range t.neighbours {
 			n.hostLocked(id).slow, nb.slow = slowness{}, false
@@ -135,6 +150,29 @@ func (t *task) heldByOthers() int64 {
 		}
 	}
 	return int64(most-t.have.Count()) * t.geometry.PieceLength
+}
+
+// probedLocked is called when this host has read a run because it knew nothing of the
+// origin. Where few begin, what it saw is compared at once.
+func (n *Node) probedLocked(t *task) {
+	origin := n.rates.of(time.Now(), t.origin)
+	if n.tasks[t.id] != t || n.closed || !t.hungry.IsZero() || t.pace.slow == 0 || t.pace.fast || !t.fewBegin() || t.pace.rate >= origin*slowShare {
+		return
+	}
+	if first, ok := t.have.NextMissing(0); ok {
+		n.slowLocked(t, time.Now())
+		n.tracker.Starved(t.id, first, false, true)
+	}
+}
+
+// fewBegin reports whether there are few neighbours, none of whom has everything.
+func (t *task) fewBegin() bool {
+	for _, nb := range t.neighbours {
+		if nb.set != nil && nb.set.Full() {
+			return false
+		}
+	}
+	return len(t.neighbours) <= soonFew
 }
 
 // slowLocked takes note that the neighbours who hold something of t are slow.

@@ -119,6 +119,9 @@ func (p *puller) relieve() {
 		n.givenUpLocked(t, r.stale)
 	}
 	n.tracker.Relieved(t.id, r.read, alone && r.stale == nil)
+	if !r.beside && r.read > 0 {
+		n.probedLocked(t)
+	}
 }
 
 // unfed reports whether neighbours have sent nothing since the reader began to wait for

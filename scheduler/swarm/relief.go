@@ -93,13 +93,20 @@ func (e Starved) apply(c *Core) {
 }
 
 // grace is how long a puller is trusted to get on by itself. It sees to an origin that
-// does not begin to answer, and one piece is there whole or not at all.
+// does not begin to answer, and one piece is there whole or not at all. Where few take part
+// and no seed reads, links are the likelier trouble, and there is no crowd.
 func (c *Core) grace(t *task) time.Duration {
 	if t.pull.started && t.size >= 0 && p2p.GeometryFor(t.size).Pieces() > 1 {
+		if t.count[wanting] <= few && !t.pull.puller.host.Seed {
+			return c.cfg.ReliefAfter / 5
+		}
 		return c.cfg.ReliefAfter
 	}
 	return max(c.cfg.ReliefAfter, c.cfg.ReliefStart)
 }
+
+// few is the peers that take a task of which none is a crowd.
+const few = 3
 
 // cry takes note of a starving host, and forgets those that have been silent for so long.
 func (r *relief) cry(id p2p.HostID, now time.Time, memory time.Duration) {
