@@ -70,6 +70,10 @@ type Body struct {
 	// Unverified is the neighbour that sends these bytes, which nobody has verified: they
 	// are for a reader with Content.Verifies alone. "" = they are verified.
 	Unverified string
+	// Digest returns the sha256 that the seed computed of the whole content of a URL, as
+	// soon as it is known here, at the latest when the last byte was read; "" = nobody
+	// said it. It is another host's word: who needs a digest computes it. nil = never.
+	Digest func() digest.Digest
 }
 
 // Descriptor is what a tag names now.

@@ -30,6 +30,8 @@ type wish struct {
 	// kept says that the content is wanted in this node's store: from the piece network
 	// or not at all.
 	kept bool
+	// segment says that the origin is that of a segment, which only the piece network has.
+	segment bool
 	// urgent and background are those of a Content; background, too, that the application's
 	// priority is low, and pressing that it is high.
 	urgent, background, pressing bool

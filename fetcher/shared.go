@@ -52,7 +52,7 @@ func (l *Local) shared(ctx context.Context, w wish, r Range) (*Body, []p2p.Readi
 	}
 	return &Body{
 		ReadCloser: &sharedBody{l: l, ctx: ctx, cancel: cancel, rd: rd, wish: w},
-		Size:       rd.Size(), Offset: rd.Offset(), Length: rd.Length(), From: from,
+		Size:       rd.Size(), Offset: rd.Offset(), Length: rd.Length(), From: from, Digest: rd.Sum,
 	}, rd.Readings(), nil
 }
 
@@ -79,7 +79,7 @@ func (b *sharedBody) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	if b.wish.origin == "" || b.wish.kept || errors.Is(err, node.ErrRevoked) || errors.As(err, new(*block.Error)) || contradicts(err) {
+	if b.wish.origin == "" || b.wish.kept || b.wish.segment || errors.Is(err, node.ErrRevoked) || errors.As(err, new(*block.Error)) || contradicts(err) {
 		return 0, err
 	}
 	left := b.rd.Offset() + b.rd.Length() - b.rd.Position()

@@ -1,6 +1,7 @@
 package fetcher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -109,8 +110,17 @@ func (l *Local) openGeneration(ctx context.Context, u URL, w wish, parsed *url.U
 	origin := httpsource.Origin(parsed, at.Validator)
 	w.task = p2p.TaskOfGeneration(canonical, u.Tag, u.Application, at.Validator)
 	w.origin, w.header, w.open = origin, u.Header, true
-	if at.Validator == "" || at.Size <= 0 || !l.sharable(parsed) {
+	switch {
+	case !l.sharable(parsed) || at.Size == 0 || at.Validator == "" && at.Moment == "":
 		return l.direct(ctx, w, r)
+	case at.Validator == "" || at.Size < 0:
+		if r.Offset > 0 { // parts cannot be had; the reader may have a better origin
+			return l.direct(ctx, w, r)
+		}
+		name := func(part string) p2p.TaskID {
+			return p2p.TaskOfGeneration(canonical, u.Tag, u.Application, cmp.Or(at.Validator, at.Moment)+" "+part)
+		}
+		return l.openSerial(ctx, w, at, name, r.Length)
 	}
 	body, err := l.sharedOrDirect(ctx, w, r)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // MaxOriginLen is the longest origin that hosts tell each other, in bytes.
@@ -21,6 +23,22 @@ type Reading struct {
 	Origin Origin
 	Public bool      // it was given without a credential
 	Seen   time.Time // by the clock of the host that read; seconds
+}
+
+// sumScheme begins the origin of a Reading that says what the content's sha256 is, as who
+// read it computed it: of a task that is not named by it (URLs).
+const sumScheme = "content:"
+
+// SumReading returns the Reading that tells the sha256 of a content.
+func SumReading(d digest.Digest, seen time.Time) Reading {
+	return Reading{Origin: Origin(sumScheme + d.String()), Public: true, Seen: seen}
+}
+
+// Sum returns the digest that the Reading tells, and whether it tells one.
+func (r Reading) Sum() (digest.Digest, bool) {
+	s, ok := strings.CutPrefix(string(r.Origin), sumScheme)
+	d := digest.Digest(s)
+	return d, ok && d.Validate() == nil && d.Algorithm() == digest.SHA256
 }
 
 // readingMagic begins the binary form of a Reading, so that it is told from a signed

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func someReading() Reading {
@@ -66,6 +68,20 @@ func TestSecretDoesNotPrint(t *testing.T) {
 			if got := fmt.Sprintf(verb, v); strings.Contains(got, "hunter2") || strings.Contains(got, fmt.Sprintf("%x", "hunter2")) {
 				t.Errorf("%s of %T: %s", verb, v, got)
 			}
+		}
+	}
+}
+
+func TestSumReading(t *testing.T) {
+	d := digest.FromString("x")
+	b := SumReading(d, time.Unix(5, 0)).AppendBinary(nil)
+	r, err := ReadingFromBinary(b)
+	if got, ok := r.Sum(); err != nil || !ok || got != d {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, o := range []Origin{"", "oci://r/a/blobs/" + Origin(d), Origin(d), "content:", "content:sha256:x", "content:sha512:" + Origin(strings.Repeat("0", 128))} {
+		if got, ok := (Reading{Origin: o}).Sum(); ok {
+			t.Errorf("%q: %s", string(o), got)
 		}
 	}
 }

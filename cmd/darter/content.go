@@ -37,10 +37,18 @@ func (g *getter) fetch(ctx context.Context, p *part) error {
 	if done || err != nil {
 		return err
 	}
+	if said := response.Header.Get(darterdv1.DigestHeader); g.digest != "" && said != "" && said != g.digest {
+		p.discard()
+		return &failure{exitDigest, fmt.Errorf("the content is %s, as the seed computed it, not %s", printable(said), g.digest)}
+	}
 	if g.progress != nil {
 		g.progress.begin(p.size, p.whole, response.Header.Get(darterdv1.FromHeader))
 	}
-	return g.copy(p, response.Body)
+	if err := g.copy(p, response.Body); err != nil {
+		return err
+	}
+	g.said = or(response.Header.Get(darterdv1.DigestHeader), response.Trailer.Get(darterdv1.DigestHeader))
+	return nil
 }
 
 func (g *getter) request(ctx context.Context, p *part) (*http.Request, error) {

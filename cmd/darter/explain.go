@@ -73,7 +73,11 @@ func printExplain(w io.Writer, e darterdv1.Explain) {
 		state += ": " + e.Error
 	}
 	t.row("state", state)
-	t.row("digest", verdict(e.DigestOK))
+	if e.Digest != "" {
+		t.row("digest", printable(e.Digest)+", as the seed computed it")
+	} else {
+		t.row("digest", verdict(e.DigestOK))
+	}
 	t.row("piece map", pieceMap(e))
 	t.row("received", sources(e.Bytes))
 	t.row("sent", size(e.Uploaded))

@@ -24,8 +24,10 @@ type getter struct {
 	headers             []string
 	resume, quiet       bool
 
+	said     string // the content's digest as the seed computed it; "" = not said
 	progress *progress
 	notes    io.Writer
+	out      io.Writer // nil = the digest is not printed
 }
 
 func getCommand() *cobra.Command {
@@ -38,7 +40,8 @@ of the cluster read too comes from the origin once.
 
 The origin is asked on every get, with your URL: what it refuses is refused, and a file
 that changed there is downloaded anew. With --header, or with a user in the URL, the
-content is read for you alone. The output appears under its name when it is whole.
+content is read for you alone. The output appears under its name when it is whole; its
+sha256 is printed, and must be the one that the seed computed, where that is known.
 
 With --resume a download that was broken is kept as FILE.part, with FILE.part.json beside
 it, and the next get --resume goes on where it ended if the origin still has the same
@@ -56,6 +59,9 @@ disk is full.`,
 			if err := g.check(); err != nil {
 				return fmt.Errorf("%w (see darter get --help): %w", err, errdefs.ErrInvalidArgument)
 			}
+			if !g.quiet {
+				g.out = c.OutOrStdout()
+			}
 			if !g.quiet && isTerminal(g.notes) {
 				g.progress = &progress{out: g.notes}
 			}
@@ -70,7 +76,7 @@ disk is full.`,
 	f.StringVar(&g.tag, "tag", "", "tells contents of one URL apart")
 	f.StringVar(&g.application, "application", "", "tells contents of one URL apart")
 	f.BoolVar(&g.resume, "resume", false, "keep what was downloaded when it breaks, and go on there")
-	f.BoolVarP(&g.quiet, "quiet", "q", false, "no progress bar")
+	f.BoolVarP(&g.quiet, "quiet", "q", false, "no progress bar and no digest")
 	return c
 }
 
@@ -120,13 +126,18 @@ func (g *getter) run(ctx context.Context) error {
 	if err := g.fill(ctx, p); err != nil {
 		return err
 	}
-	if g.digest != "" {
-		if got := p.digest(); got != g.digest {
+	got := p.digest()
+	for _, want := range []string{g.digest, g.said} {
+		if want != "" && got != want {
 			p.discard()
-			return &failure{exitDigest, fmt.Errorf("the content is %s, not %s", got, g.digest)}
+			return &failure{exitDigest, fmt.Errorf("the content is %s, not %s", got, printable(want))}
 		}
 	}
-	return p.finish()
+	if err := p.finish(); err != nil || g.out == nil {
+		return err
+	}
+	_, err = fmt.Fprintf(g.out, "%s  %s\n", got, g.output)
+	return err
 }
 
 // identity is what a partial output must have been of to be gone on with.

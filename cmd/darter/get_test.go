@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -247,6 +248,49 @@ func TestGetResume(t *testing.T) {
 				t.Errorf("went on at %q, want %q", last, tt.at)
 			}
 		})
+	}
+}
+
+// saying gives a content and another host's word on its digest.
+type saying struct {
+	text string
+	sums []digest.Digest // each time it is asked; the last one counts on
+}
+
+func (s *saying) OpenURL(context.Context, fetcher.URL, fetcher.Range) (*fetcher.Body, error) {
+	return &fetcher.Body{ReadCloser: io.NopCloser(strings.NewReader(s.text)), Size: -1, Length: -1, Digest: func() digest.Digest {
+		d := s.sums[0]
+		s.sums = s.sums[min(1, len(s.sums)-1):]
+		return d
+	}}, nil
+}
+
+// The digest is printed, and must be the one that the seed computed.
+func TestGetDigest(t *testing.T) {
+	right, wrong := digest.FromString("content"), digest.FromString("other")
+	for name, tt := range map[string]struct {
+		sums []digest.Digest
+		args []string
+		code int
+	}{
+		"known":             {[]digest.Digest{right}, nil, 0},
+		"at the end":        {[]digest.Digest{"", right}, []string{"--digest", right.String()}, 0},
+		"not known":         {[]digest.Digest{""}, nil, 0},
+		"wrong":             {[]digest.Digest{wrong}, nil, exitDigest},
+		"wrong at the end":  {[]digest.Digest{"", wrong}, nil, exitDigest},
+		"another is wanted": {[]digest.Digest{right}, []string{"--digest", wrong.String()}, exitDigest},
+		"told a wrong one":  {[]digest.Digest{wrong}, []string{"--digest", right.String()}, exitDigest},
+	} {
+		socket := darterd(t, content.Handler{Opener: &saying{"content", tt.sums}}.ServeHTTP)
+		out := filepath.Join(t.TempDir(), "f")
+		printed, code, err := runProgram(append([]string{"get", "http://h/f", "-o", out, "--socket", socket}, tt.args...)...)
+		want := ""
+		if tt.code == 0 {
+			want = right.String() + "  " + out + "\n"
+		}
+		if code != tt.code || printed != want {
+			t.Errorf("%s: exit code %d, %v, printed %q", name, code, err, printed)
+		}
 	}
 }
 

@@ -139,6 +139,9 @@ func (d *daemon) explainTask(id p2p.TaskID) (darterdv1.Explain, error) {
 	if s.Error != nil {
 		e.Error = s.Error.Error()
 	}
+	if id.Kind() == p2p.KindURL {
+		e.Digest = s.Sum.String()
+	}
 	if s.Final {
 		right := true
 		e.DigestOK = &right

@@ -23,6 +23,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/preheat"
 	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/serial"
 	"github.com/darter-p2p/darter/fetcher/upstream"
 	"github.com/darter-p2p/darter/internal/dynamic"
 	"github.com/darter-p2p/darter/internal/join"
@@ -60,6 +61,7 @@ type daemon struct {
 	source   *registry.Source   // for this host's readers
 	shared   *registry.Source   // for the piece network
 	urls     *httpsource.Source // for other hosts
+	segments *serial.Source     // of what other hosts want of those
 	own      *httpsource.Source // for users of this one
 	node     *node.Node
 	limits   *limit.Limits
@@ -154,6 +156,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	if d.urls, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy, UserAgent: "darter/" + version.Number()}); err != nil {
 		return err
 	}
+	d.segments = serial.New(d.urls, cfg.Seed.Enable)
 	if d.own, err = httpsource.New(cfg.Origin, httpsource.Options{Policy: policy.Own(), UserAgent: "darter/" + version.Number()}); err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func (d *daemon) wire(ctx context.Context) (err error) {
 	d.limits, d.rules = peer.Limits, &fetcher.Rules{}
 	book, events := budget.New(), d.counters.events(log.G(ctx))
 	events.OriginPaused = book.Note
-	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: d.rules.Origins(budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.urls}, Book: book})}, security{d.id}, events)
+	d.node, err = node.New(peer, d.self.ID, d.store, fetcher.Origins{Source: d.rules.Origins(budget.Source{Under: fetcher.Router{Registry: d.shared, HTTP: d.segments}, Book: book})}, security{d.id}, events)
 	if err != nil {
 		return err
 	}
@@ -262,6 +265,7 @@ func (d *daemon) close(ctx context.Context) {
 		d.proxy.Close()
 	}
 	d.fetcher.Close()
+	d.segments.Close()
 	if err := errors.Join(d.source.Close(), d.shared.Close(), d.urls.Close(), d.own.Close()); err != nil {
 		log.G(ctx).WithError(err).Warn("close origins")
 	}

@@ -43,6 +43,9 @@ func (s *Source) describe(resp *http.Response, r source.Request, validator strin
 		Body: b, Size: sp.Size, Offset: r.Offset, Length: sp.Length, MediaType: mediaType(resp.Header),
 		Validator: validatorOf(resp.Header, sp.Size), Ranges: resp.StatusCode == http.StatusPartialContent,
 	}
+	if out.Validator == "" {
+		out.Moment = momentOf(resp.Header, sp.Size)
+	}
 	if sp.Length < 0 && r.Length > 0 {
 		out.Body = httpread.Limited{Reader: io.LimitReader(b, r.Length), Closer: b} // size unknown, ranges ignored
 	}

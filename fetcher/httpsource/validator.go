@@ -1,6 +1,9 @@
 package httpsource
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -88,4 +91,28 @@ func proves(h http.Header, size int64, validator string) bool {
 	modified, want, _ := datedValidator(validator)
 	at, err := http.ParseTime(h.Get("Last-Modified"))
 	return err == nil && at.UTC().Format(http.TimeFormat) == modified && size == want
+}
+
+// momentLength is how far apart, by the origin's own clock, two questions may be that are
+// answered by one reading of a content without a validator.
+const momentLength = 10 * time.Second
+
+// momentOf returns what answers have in common that may be one: the origin's clock, cut to
+// momentLength, and whatever else tells versions apart; "" where an answer must not be
+// shared, or has no date.
+func momentOf(h http.Header, size int64) string {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil || date.Unix() < 0 || len(h.Values("Vary")) > 0 && strings.TrimSpace(h.Get("Vary")) == "*" {
+		return ""
+	}
+	for _, line := range h.Values("Cache-Control") {
+		for word := range strings.SplitSeq(line, ",") {
+			switch name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(word)), "="); name {
+			case "no-store", "no-cache", "private":
+				return ""
+			}
+		}
+	}
+	of := sha256.Sum256(fmt.Appendf(nil, "%d %d %q %q", date.Unix()/int64(momentLength/time.Second), size, h.Get("ETag"), h.Get("Last-Modified")))
+	return hex.EncodeToString(of[:8])
 }

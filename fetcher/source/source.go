@@ -38,6 +38,9 @@ type Response struct {
 	MediaType      string
 	Digest         string // the registry's Docker-Content-Digest; "" = not said
 	Validator      string // strong ETag, or Last-Modified and size; "" = none
+	// Moment is what answers of the same few seconds have in common where no validator
+	// names the content; "" = the answer is for one reader.
+	Moment string
 	// Ranges says that the origin was seen to give a part of the content. A source
 	// that always may be asked for parts (a registry) leaves it unset.
 	Ranges bool

@@ -22,6 +22,7 @@ import (
 	"github.com/darter-p2p/darter/fetcher/budget"
 	"github.com/darter-p2p/darter/fetcher/httpsource"
 	"github.com/darter-p2p/darter/fetcher/registry"
+	"github.com/darter-p2p/darter/fetcher/serial"
 	"github.com/darter-p2p/darter/fetcher/source"
 	"github.com/darter-p2p/darter/fetcher/source/sourcetest"
 	"github.com/darter-p2p/darter/fetcher/upstream"
@@ -201,6 +202,10 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 		o.Store(&sc)
 	}
 	paced := budget.Source{Under: c.origins(name), Book: budget.New()}
+	router := c.origins(name)
+	segments := serial.New(router.HTTP, role == pki.Seed)
+	router.HTTP = segments
+	shared := budget.Source{Under: router, Book: paced.Book}
 	o.Events.OriginPaused = paced.Book.Note
 	if o.Store != nil {
 		o.Store(&sc)
@@ -213,7 +218,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 		o.Rules = &fetcher.Rules{}
 	}
 	n.Rules = o.Rules
-	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: o.Rules.Origins(paced)}, security{id}, o.Events); err != nil {
+	if n.Node, err = node.New(cfg, n.ID, n.Store, fetcher.Origins{Source: o.Rules.Origins(shared)}, security{id}, o.Events); err != nil {
 		c.t.Fatal(err)
 	}
 	x := exchange.Default()
@@ -255,6 +260,7 @@ func (c *Cluster) Start(role pki.Role, name string, o Options) *Node {
 	stops := []func(){c.run(wire.Run), c.run(n.Run), c.run(track.Run)}
 	n.Stop = sync.OnceFunc(func() {
 		n.Fetcher.Close()
+		segments.Close()
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
 		}

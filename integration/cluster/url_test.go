@@ -25,8 +25,8 @@ type site struct {
 	mu      sync.Mutex
 	data    []byte
 	etag    string
-	chunked bool
-	sent    int64 // body bytes
+	control string // Cache-Control
+	sent    int64  // body bytes
 	keys    map[string]int
 	cutAt   int64 // the connection breaks here once
 }
@@ -40,7 +40,7 @@ func newSite(t *testing.T, data []byte) *site {
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	data, etag, chunked, cut := s.data, s.etag, s.chunked, s.cutAt
+	data, etag, control, cut := s.data, s.etag, s.control, s.cutAt
 	s.keys[r.Header.Get("Authorization")]++
 	s.mu.Unlock()
 	if r.Method == http.MethodHead || r.URL.Query().Get("X-Amz-Signature") == "expired" {
@@ -50,11 +50,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if etag != "" {
 		w.Header().Set("ETag", etag)
 	}
-	counted := &counter{ResponseWriter: w, s: s, cut: cut}
-	if chunked {
-		_, _ = counted.Write(data)
-		return
+	if control != "" {
+		w.Header().Set("Cache-Control", control)
 	}
+	counted := &counter{ResponseWriter: w, s: s, cut: cut}
 	http.ServeContent(counted, r, "", time.Time{}, bytes.NewReader(data))
 }
 
@@ -105,7 +104,7 @@ func TestURLShared(t *testing.T) {
 	data := c.Put("unused", 6<<20+5).Data
 	s := newSite(t, data)
 	s.cutAt = 3 << 20
-	c.Start(pki.Seed, "seed", Options{})
+	seed := c.Start(pki.Seed, "seed", Options{})
 	var wg sync.WaitGroup
 	for i := range 3 {
 		n := c.Start(pki.Node, fmt.Sprint("n", i), Options{})
@@ -123,6 +122,20 @@ func TestURLShared(t *testing.T) {
 	wg.Wait()
 	if sent := s.total(); float64(sent) > 1.2*float64(len(data)) {
 		t.Errorf("the origin sent %d bytes for a file of %d", sent, len(data))
+	}
+	// The sha256 that the seed computed is known to a node that comes later, before the bytes.
+	for late := time.Now().Add(unbearable); seed.Tasks()[0].Sum == ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%+v", seed.Tasks())
+		}
+	}
+	later := c.Start(pki.Node, "later", Options{})
+	u := fetcher.URL{URL: s.URL + "/f?v=1&X-Amz-Signature=later"}
+	if got, body, err := readURL(t, later, u, fetcher.All); err != nil || !bytes.Equal(got, data) || body.Digest() != digest.FromBytes(data) {
+		t.Errorf("%d bytes, %v, %+v", len(got), err, body)
+	}
+	if body, err := later.Fetcher.OpenURL(patience(t), u, fetcher.All); err != nil || body.From != "store" || body.Digest() != digest.FromBytes(data) || body.Close() != nil {
+		t.Errorf("%v, %+v", err, body)
 	}
 	// Who has no good signature gets what the origin says, however near the bytes are.
 	n := c.Start(pki.Node, "late", Options{})
@@ -186,11 +199,10 @@ func TestURLDirect(t *testing.T) {
 		site   func(*site)
 		header http.Header
 	}{
-		"a token":      {func(*site) {}, http.Header{"Authorization": {"Bearer x"}}},
-		"a cookie":     {func(*site) {}, http.Header{"Cookie": {"a=b"}}},
-		"no validator": {func(s *site) { s.etag = "" }, nil},
-		"weak":         {func(s *site) { s.etag = `W/"1"` }, nil},
-		"unknown size": {func(s *site) { s.chunked = true }, nil},
+		"a token":                {func(*site) {}, http.Header{"Authorization": {"Bearer x"}}},
+		"a cookie":               {func(*site) {}, http.Header{"Cookie": {"a=b"}}},
+		"no validator, private":  {func(s *site) { s.etag, s.control = "", "max-age=0, Private" }, nil},
+		"weak, not to be stored": {func(s *site) { s.etag, s.control = `W/"1"`, "no-store" }, nil},
 	} {
 		s := newSite(t, data)
 		tt.site(s)

@@ -281,6 +281,7 @@ func (p *puller) finish() error {
 	if want, ok := t.id.Digest(); ok && got != want {
 		return fmt.Errorf("%w: %s, not %s", errWrongContent, got, want)
 	}
+	p.noteSum(got)
 	n.mu.Lock()
 	b := trust.Batch{Task: t.id, Geometry: t.geometry, Digests: t.held(h), Final: true}
 	n.mu.Unlock()

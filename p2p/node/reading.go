@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/exchange"
 )
@@ -12,6 +14,39 @@ import (
 // maxReadings is how many origins of a task are told apart. Beyond it, where the
 // content is from is not known.
 const maxReadings = 4
+
+// noteSum notes the sha256 of a content that has another name.
+func (p *puller) noteSum(d digest.Digest) {
+	if _, named := p.t.id.Digest(); named {
+		return
+	}
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	p.n.noteLocked(p.t, p2p.SumReading(d, time.Now().UTC().Truncate(time.Second)), "")
+}
+
+// sum returns the content's sha256, "" where nobody said it, or two said different ones.
+func (t *task) sum() (d digest.Digest) {
+	if d, named := t.id.Digest(); named {
+		return d
+	}
+	for _, r := range t.readings {
+		said, ok := r.Sum()
+		if !ok || d != "" && d != said {
+			return ""
+		}
+		d = said
+	}
+	return d
+}
+
+// origins returns where the content was read.
+func (t *task) origins() []p2p.Reading {
+	return slices.DeleteFunc(slices.Clone(t.readings), func(r p2p.Reading) bool {
+		_, is := r.Sum()
+		return is
+	})
+}
 
 // readLocked notes that this host's puller got bytes of the origin.
 func (p *puller) readLocked() {
@@ -98,5 +133,13 @@ func (n *Node) receiveReadingLocked(from p2p.HostID, m exchange.Reading) {
 func (r *Reader) Readings() []p2p.Reading {
 	r.n.mu.Lock()
 	defer r.n.mu.Unlock()
-	return slices.Clone(r.t.readings)
+	return r.t.origins()
+}
+
+// Sum returns the sha256 that who read the content's origin computed, "" = not known, or
+// not yet.
+func (r *Reader) Sum() digest.Digest {
+	r.n.mu.Lock()
+	defer r.n.mu.Unlock()
+	return r.t.sum()
 }

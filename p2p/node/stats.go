@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/darter-p2p/darter/p2p"
 )
 
@@ -71,6 +73,7 @@ type Snapshot struct {
 	SignedBy []string
 	Readers  int
 	Readings []p2p.Reading // where it was read
+	Sum      digest.Digest // of the content; "" = not known
 	Error    error
 	Stats
 	Peers []PeerSnapshot
@@ -117,7 +120,7 @@ func (n *Node) Task(id p2p.TaskID) (Snapshot, bool) {
 func (n *Node) snapshotLocked(t *task) Snapshot {
 	origin, _ := t.origin.Bare()
 	s := Snapshot{Task: t.id, Origin: origin, Geometry: t.geometry, Final: t.final, Complete: t.complete,
-		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Readings: slices.Clone(t.readings), Error: t.err, Stats: t.stats}
+		Pulling: t.puller != nil, Active: t.joined && !t.complete, SignedBy: t.signers(), Readers: t.readers, Readings: t.origins(), Sum: t.sum(), Error: t.err, Stats: t.stats}
 	if t.have != nil {
 		s.Pieces = t.have.Count()
 	}

@@ -82,8 +82,15 @@ func (h Handler) answer(w http.ResponseWriter, r *http.Request, u fetcher.URL, w
 	set("Content-Type", body.MediaType)
 	set(darterdv1.ValidatorHeader, body.Validator)
 	set(darterdv1.FromHeader, body.From)
+	sum := digest.Digest("")
+	if body.Digest != nil {
+		sum = body.Digest()
+	}
+	set(darterdv1.DigestHeader, sum.String())
 	if body.Length >= 0 {
 		set("Content-Length", strconv.FormatInt(body.Length, 10))
+	} else if sum == "" && body.Digest != nil {
+		set("Trailer", darterdv1.DigestHeader)
 	}
 	w.WriteHeader(status)
 	flush := http.NewResponseController(w).Flush
@@ -94,6 +101,9 @@ func (h Handler) answer(w http.ResponseWriter, r *http.Request, u fetcher.URL, w
 		}
 		_ = flush() // what came is the client's to keep, it goes on from there
 		panic(http.ErrAbortHandler)
+	}
+	if sum == "" && body.Digest != nil && body.Length < 0 {
+		set(darterdv1.DigestHeader, body.Digest().String())
 	}
 }
 

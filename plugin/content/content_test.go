@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	darterdv1 "github.com/darter-p2p/darter/api/darterd/v1"
 	"github.com/darter-p2p/darter/fetcher"
@@ -24,6 +25,7 @@ type opener struct {
 	err     error
 	unknown bool
 	cut     bool
+	sums    []digest.Digest // what Digest says when it is asked, in turn; nil = it is not there
 	asked   fetcher.URL
 }
 
@@ -37,6 +39,13 @@ func (o *opener) OpenURL(_ context.Context, u fetcher.URL, r fetcher.Range) (*fe
 		text = text[:min(r.Length, int64(len(text)))]
 	}
 	b := &fetcher.Body{ReadCloser: io.NopCloser(strings.NewReader(text)), Size: 10, Offset: r.Offset, Length: int64(len(text)), Validator: `"1"`, From: "swarm"}
+	if o.sums != nil {
+		b.Digest = func() digest.Digest {
+			d := o.sums[0]
+			o.sums = o.sums[min(1, len(o.sums)-1):]
+			return d
+		}
+	}
 	if o.unknown {
 		b.Size, b.Length = -1, -1
 	}
@@ -130,4 +139,26 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The seed's digest comes before the body where it is known, behind it where the end is
+// what says it, and else not at all.
+func TestDigest(t *testing.T) {
+	d := digest.FromString("0123456789")
+	for name, tt := range map[string]struct {
+		opener          opener
+		header, trailer digest.Digest
+	}{
+		"known":               {opener{sums: []digest.Digest{d}}, d, ""},
+		"known, no length":    {opener{sums: []digest.Digest{d}, unknown: true}, d, ""},
+		"at the end":          {opener{sums: []digest.Digest{"", d}, unknown: true}, "", d},
+		"later":               {opener{sums: []digest.Digest{"", d}}, "", ""},
+		"never":               {opener{unknown: true}, "", ""},
+		"not even at the end": {opener{sums: []digest.Digest{""}, unknown: true}, "", ""},
+	} {
+		resp, body, err := get(t, &tt.opener, url.Values{darterdv1.URLParam: {"http://h/f"}}, "")
+		if err != nil || body != "0123456789" || resp.Header.Get(darterdv1.DigestHeader) != tt.header.String() || resp.Trailer.Get(darterdv1.DigestHeader) != tt.trailer.String() {
+			t.Errorf("%s: %q, %v, %v, %v", name, body, err, resp.Header, resp.Trailer)
+		}
+	}
 }

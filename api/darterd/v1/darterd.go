@@ -45,6 +45,10 @@ const (
 	ValidatorHeader = "X-Darter-Validator"
 	// FromHeader is where the first byte comes from: "store", "swarm" or "origin".
 	FromHeader = "X-Darter-From"
+	// DigestHeader is the sha256 of the whole content as the seed computed it that read it:
+	// a header where it is known before the body, and where neither it nor the length is, a
+	// trailer. It is the seed's word, not a check of these bytes.
+	DigestHeader = "X-Darter-Digest"
 )
 
 // Codes of an Error of ContentPath.
@@ -188,6 +192,7 @@ type Explain struct {
 	Held        int64       `json:"held"`        // bytes that are here and verified
 	State       string      `json:"state"`
 	Error       string      `json:"error,omitempty"`
+	Digest      string      `json:"digest,omitempty"`    // sha256 of a URL's content, as the seed computed it; "" = not known
 	DigestOK    *bool       `json:"digest_ok,omitempty"` // the whole content's own digest: right, wrong, or not checked (left out)
 	Final       bool        `json:"final"`               // a seed vouched for the whole piece map
 	SignedBy    []string    `json:"signed_by,omitempty"` // hosts that signed it
