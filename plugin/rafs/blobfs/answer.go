@@ -66,7 +66,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	return fuse.OK
 }
 
-// Read brings the bytes and has the kernel take them out of the device's file. It goes on
+// Read brings the bytes and reads them from the device's file. It goes on
 // when the kernel says that the reader got a signal: EROFS makes an I/O error of an
 // interrupted read, and a Go program (runc, that starts a container) gets signals all the
 // time. It ends when the reader is being killed. What it waits for is bounded by the device.
@@ -75,72 +75,57 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	if d == nil {
 		return nil, fuse.EIO
 	}
+	defer d.readers.Done()
 	off, n := int64(in.Offset), int64(in.Size)
 	if off < 0 || off >= d.Size() {
-		d.readers.Done()
 		return fuse.ReadResultData(nil), fuse.OK
 	}
-	n = min(n, d.Size()-off)
+	n = min(n, d.Size()-off, int64(len(buf)))
 	w := newWaiter(cancel, in.Pid)
 	err := d.Ensure(w, off, n)
-	var passed []byte
-	if errors.Is(err, device.ErrNotKept) {
-		passed = make([]byte, n)
-		err = d.ReadAt(w, passed, off)
+	passed := errors.Is(err, device.ErrNotKept)
+	if passed {
+		err = d.ReadAt(w, buf[:n], off)
 	}
 	killed := w.end()
-	select {
-	case <-f.halted:
-		select {} // for good
-	default:
-	}
-	if err == nil && passed == nil {
-		p := &part{d, off, int(n)}
-		if n > copied || n > int64(len(buf)) {
-			return p, fuse.OK
-		}
-		defer p.Done()
-		data, status := p.Bytes(buf)
-		return fuse.ReadResultData(data), status
-	}
-	d.readers.Done()
+	f.leaveIfHalted()
 	switch {
+	case err == nil && passed:
+		return fuse.ReadResultData(buf[:n]), fuse.OK
 	case err == nil:
-		return fuse.ReadResultData(passed), fuse.OK
+		k, err := d.File().ReadAt(buf[:n], off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, fuse.EIO
+		}
+		return fuse.ReadResultData(buf[:k]), fuse.OK
 	case killed:
 		return nil, fuse.EINTR
 	}
 	return nil, fuse.EIO // the device has logged why
 }
 
-// copied is the longest answer in bytes that is copied by this process: for so little the
-// way through a pipe is longer.
-const copied = 16 << 10
-
-// part is an answer: bytes of a device's file, which go-fuse splices.
-type part struct {
-	d   *file
-	off int64
-	n   int
-}
-
-// Seekable says where the bytes are.
-func (p *part) Seekable() (fd uintptr, off int64, n int) { return p.d.File().Fd(), p.off, p.n }
-
-// Size implements fuse.ReadResult.
-func (p *part) Size() int { return p.n }
-
-// Bytes implements fuse.ReadResult, for when they cannot be spliced.
-func (p *part) Bytes(b []byte) ([]byte, fuse.Status) {
-	n, err := p.d.File().ReadAt(b[:min(len(b), p.n)], p.off)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fuse.EIO
+// read fills b with bytes of a file if they are there and in memory, and says how many
+// there are; -1 is all else, for which there is Read. It does not wait.
+func (f *FS) read(in *fuse.ReadIn, b []byte) int {
+	d := f.begin(in.NodeId)
+	if d == nil {
+		return -1
 	}
-	return b[:n], fuse.OK
+	defer d.readers.Done()
+	off, n := int64(in.Offset), int64(in.Size)
+	if off < 0 || off >= d.Size() || n > int64(len(b)) || f.isHalted() {
+		return -1
+	}
+	n = min(n, d.Size()-off)
+	if !d.Ready(off, n) {
+		return -1
+	}
+	k, err := unix.Preadv2(int(d.File().Fd()), [][]byte{b[:n]}, off, unix.RWF_NOWAIT)
+	if err != nil || int64(k) != n {
+		return -1
+	}
+	return k
 }
-
-// Done is called when the kernel has them.
-func (p *part) Done() { p.d.readers.Done() }
 
 // Release and Forget have nothing to let go.
 func (*FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}

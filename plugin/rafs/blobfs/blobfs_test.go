@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,10 +42,14 @@ type plain struct {
 	size int64
 	gate chan struct{}
 	err  error
+
+	ready func(off, n int64) bool // nil = never
 }
 
 func (p *plain) Size() int64    { return p.size }
 func (p *plain) File() *os.File { return p.f }
+
+func (p *plain) Ready(off, n int64) bool { return p.ready != nil && p.ready(off, n) }
 
 func (p *plain) Ensure(ctx context.Context, _, _ int64) error {
 	select {
@@ -117,6 +123,79 @@ func TestFiles(t *testing.T) {
 		t.Error(err)
 	}
 	fs.Remove("bad")
+}
+
+// Reads of all lengths by many readers at once, some of which find their bytes ready.
+func TestReadersAtOnce(t *testing.T) {
+	needsFUSE(t)
+	dir, fs := t.TempDir(), New()
+	s, err := Mount(dir, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}()
+	all := content()
+	p := newPlain(t, all)
+	p.ready = func(off, _ int64) bool { return off/4096%2 == 0 }
+	close(p.gate)
+	fs.Add("blob", p)
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			f, err := os.OpenFile(filepath.Join(dir, "blob"), os.O_RDONLY|unix.O_DIRECT, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			r := rand.New(rand.NewPCG(uint64(i), 0))
+			for range 50 {
+				b := make([]byte, 4096<<r.IntN(7))
+				off := 4096 * r.Int64N(int64(len(all))/4096+2)
+				n, err := f.ReadAt(b, off)
+				want := all[min(off, int64(len(all))):]
+				want = want[:min(len(want), len(b))]
+				if err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(b[:n], want) {
+					t.Errorf("%d bytes at %d: %d, %v", len(b), off, n, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// What cannot be answered at once is left to those who may wait.
+func TestShortRead(t *testing.T) {
+	fs, p := New(), newPlain(t, content())
+	p.ready = func(off, _ int64) bool { return off == 0 }
+	fs.Add("blob", p)
+	for name, c := range map[string]struct {
+		node, off uint64
+		size      uint32
+		never     bool
+	}{
+		"there":     {node("blob"), 0, 4096, false}, // -1 where the test's disk cannot say that it would wait
+		"not there": {node("blob"), 4096, 4096, true},
+		"too long":  {node("blob"), 0, 8193, true},
+		"at end":    {node("blob"), uint64(p.size), 4096, true},
+		"beyond":    {node("blob"), 1 << 63, 4096, true},
+		"no file":   {node("other"), 0, 4096, true},
+	} {
+		b := make([]byte, 8192)
+		n := fs.read(&fuse.ReadIn{InHeader: fuse.InHeader{NodeId: c.node}, Offset: c.off, Size: c.size}, b)
+		if n != -1 && (c.never || !bytes.Equal(b[:n], content()[c.off:][:c.size])) {
+			t.Errorf("%s: %d bytes", name, n)
+		}
+	}
+	fs.Halt()
+	if n := fs.read(&fuse.ReadIn{InHeader: fuse.InHeader{NodeId: node("blob")}, Size: 4096}, make([]byte, 4096)); n != -1 {
+		t.Errorf("%d bytes after Halt", n)
+	}
+	fs.Remove("blob") // nobody reads it any more
 }
 
 // A process that is killed while it owes the kernel an answer is replaced by another,

@@ -21,6 +21,8 @@ import (
 type Device interface {
 	// Size returns the length of the file in bytes, which never changes.
 	Size() int64
+	// Ready reports whether bytes are in File, and does not wait.
+	Ready(off, n int64) bool
 	// Ensure waits until bytes are in File, or until ctx ends.
 	Ensure(ctx context.Context, off, n int64) error
 	// ReadAt fills p with bytes from off on, in File or not. It is called when Ensure
@@ -82,6 +84,22 @@ func (f *FS) Remove(name string) {
 // Halt leaves every read unanswered from now on: the process is about to end, and
 // another to Resume. It must be called at most once.
 func (f *FS) Halt() { close(f.halted) }
+
+func (f *FS) isHalted() bool {
+	select {
+	case <-f.halted:
+		return true
+	default:
+		return false
+	}
+}
+
+// leaveIfHalted does not return after Halt.
+func (f *FS) leaveIfHalted() {
+	if f.isHalted() {
+		select {} // for good
+	}
+}
 
 func (f *FS) file(id uint64) *file {
 	f.mu.RLock()

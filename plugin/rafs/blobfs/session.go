@@ -4,41 +4,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	stdlog "log"
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/containerd/errdefs"
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
 // maxRead is the longest read of the kernel in bytes; EROFS asks for no more at a time.
 const maxRead = 128 << 10
 
-// initSize is the length of the kernel's first message in bytes.
-const initSize = int(unsafe.Sizeof(fuse.InitIn{}))
-
 // Session is a connection to the kernel that serves an FS.
 type Session struct {
 	dir    string
 	dev    *os.File
 	init   []byte
-	server *fuse.Server
 	served chan struct{}
-}
-
-// options are those of every session: a resumed one must not differ.
-func options() *fuse.MountOptions {
-	return &fuse.MountOptions{
-		MaxBackground: 256, MaxWrite: maxRead, FsName: "darter-rafs", Name: "darter-rafs",
-		// With it the kernel refuses to mount EROFS from a file of this file system.
-		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
-		Logger:               stdlog.New(io.Discard, "", 0),
-	}
 }
 
 // Mount mounts f at dir and serves it.
@@ -52,18 +34,15 @@ func Mount(dir string, f *FS) (*Session, error) {
 		_ = dev.Close()
 		return nil, fmt.Errorf("mount FUSE at %s: %w: %w", dir, err, errdefs.ErrFailedPrecondition)
 	}
-	fd, err := unix.FcntlInt(dev.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), dev.Close())
-	}
-	server, err := fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", fd), options())
+	c, err := newConn(dev, f)
 	if err != nil {
 		return nil, fmt.Errorf("begin FUSE at %s: %w", dir, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), dev.Close()))
 	}
-	s := &Session{dir: dir, dev: dev, server: server}
-	in := server.KernelSettings()
-	s.init = append(s.init, unsafe.Slice((*byte)(unsafe.Pointer(in)), initSize)...)
-	s.serve()
+	init, err := c.greet()
+	if err != nil {
+		return nil, fmt.Errorf("begin FUSE at %s: %w", dir, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), c.close(), dev.Close()))
+	}
+	s := serve(dir, dev, init, c)
 	if err := forbidPoll(dir); err != nil {
 		return nil, fmt.Errorf("begin FUSE at %s: %w", dir, errors.Join(err, s.Unmount()))
 	}
@@ -78,29 +57,15 @@ func Resume(dir string, dev *os.File, init []byte, f *FS) (*Session, error) {
 	if len(init) != initSize {
 		return nil, fmt.Errorf("resume FUSE: %d bytes of the kernel's first message, want %d: %w", len(init), initSize, errdefs.ErrInvalidArgument)
 	}
-	// go-fuse begins with the kernel's first message, which the kernel will not send
-	// again: it gets our copy through a socket, which then becomes the connection.
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	c, err := newConn(dev, f)
 	if err != nil {
 		return nil, fmt.Errorf("resume FUSE: %w", err)
 	}
-	defer unix.Close(pair[1]) //nolint:errcheck // a socket that has done its duty
-	if _, err := unix.Write(pair[1], init); err != nil {
-		return nil, fmt.Errorf("resume FUSE: %w", errors.Join(err, unix.Close(pair[0])))
-	}
-	server, err := fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", pair[0]), options())
-	if err != nil {
-		return nil, fmt.Errorf("resume FUSE: %w", err)
-	}
-	if err := unix.Dup3(int(dev.Fd()), pair[0], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("resume FUSE: %w", err)
-	}
+	c.welcome(init)
 	if err := resend(dev); err != nil {
-		return nil, fmt.Errorf("resume FUSE: %w", err)
+		return nil, fmt.Errorf("resume FUSE: %w", errors.Join(err, c.close()))
 	}
-	s := &Session{dir: dir, dev: dev, init: init, server: server}
-	s.serve()
-	return s, nil
+	return serve(dir, dev, init, c), nil
 }
 
 // notifyResend is FUSE_NOTIFY_RESEND: the kernel asks again what was not answered.
@@ -116,12 +81,13 @@ func resend(dev *os.File) error {
 	return nil
 }
 
-func (s *Session) serve() {
-	s.served = make(chan struct{})
+func serve(dir string, dev *os.File, init []byte, c *conn) *Session {
+	s := &Session{dir: dir, dev: dev, init: init, served: make(chan struct{})}
 	go func() {
 		defer close(s.served)
-		s.server.Serve()
+		c.serve()
 	}()
+	return s
 }
 
 // Device returns the connection. Whoever has a copy of it keeps it alive.

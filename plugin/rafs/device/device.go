@@ -178,13 +178,9 @@ func (d *Device) Ensure(ctx context.Context, off, n int64) error {
 		return nil
 	}
 	first, end := d.span(off, n)
-	missing := d.have.missing(first) < end
 	d.mu.Lock()
-	run := d.pattern.read(off, n)
-	if far := ahead(run, int64(d.cfg.ReadAhead)); far > 0 && !d.closed && !d.afloat.full(time.Now()) {
-		d.aheadLocked(off+n, far)
-	}
-	if !missing {
+	d.noteLocked(off, n)
+	if d.have.missing(first) >= end {
 		d.mu.Unlock()
 		return nil
 	}
@@ -199,6 +195,29 @@ func (d *Device) Ensure(ctx context.Context, off, n int64) error {
 	waits := d.faultLocked(first, end)
 	d.mu.Unlock()
 	return d.await(ctx, waits, Urgent)
+}
+
+// Ready reports whether the bytes [off, off+n) of the device are in the data file: if so,
+// they count as read, and if not, nothing is done for them. It does not wait.
+func (d *Device) Ready(off, n int64) bool {
+	if d.have.full() || n <= 0 {
+		return true
+	}
+	if first, end := d.span(off, n); d.have.missing(first) < end {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.noteLocked(off, n)
+	return true
+}
+
+// noteLocked takes a read into account, and fetches ahead of a reader who goes in order.
+func (d *Device) noteLocked(off, n int64) {
+	run := d.pattern.read(off, n)
+	if far := ahead(run, int64(d.cfg.ReadAhead)); far > 0 && !d.closed && !d.afloat.full(time.Now()) {
+		d.aheadLocked(off+n, far)
+	}
 }
 
 // await waits for chunks. One that others fetch ahead is asked for again when it is late.

@@ -194,6 +194,7 @@ func newProbeDevice(path string) (probeDevice, error) {
 
 func (probeDevice) Size() int64                                { return mount.DeviceSize }
 func (p probeDevice) File() *os.File                           { return p.f }
+func (probeDevice) Ready(int64, int64) bool                    { return true }
 func (probeDevice) Ensure(context.Context, int64, int64) error { return nil }
 
 func (p probeDevice) ReadAt(_ context.Context, b []byte, off int64) error {
