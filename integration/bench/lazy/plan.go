@@ -13,6 +13,7 @@ const (
 	randomRow = "random" // reads of 4 KiB
 	filesRow  = "files"  // a large file in order, and a tree of small ones
 	buildRow  = "build"  // `go build`, out of the image
+	crowdRow  = "crowd"  // a container on many nodes at once; only if it is asked for
 )
 
 // plan says what is measured.
@@ -23,6 +24,7 @@ type plan struct {
 	Runs  int           // RUNS: at most
 	Time  time.Duration // TIME: no run begins that would likely end later
 	Plain bool          // PLAIN=0: start the lazy image only; an ordinary one of 3 GiB takes minutes
+	Crowd int           // NODES: of the crowd
 	Quick bool          // QUICK=1: all images an eighth, for a try of the benchmark itself
 }
 
@@ -32,7 +34,7 @@ func parsePlan(getenv func(string) string) (plan, error) {
 	p := plan{
 		Rows:  r.Words("ROWS", []string{startRow, randomRow, filesRow, buildRow}),
 		Rates: r.Rates("RATE", lab.Gbit, 200*lab.Mbit), Sizes: r.Sizes("SIZE", 1<<30, 3<<30),
-		Runs: r.Number("RUNS", 1, 100, 3), Time: r.Time("TIME", 20*time.Minute), Quick: r.Flag("QUICK"),
+		Runs: r.Number("RUNS", 1, 100, 3), Time: r.Time("TIME", 20*time.Minute), Crowd: r.Number("NODES", 2, 32, 8), Quick: r.Flag("QUICK"),
 		Plain: r.Number("PLAIN", 0, 1, 1) == 1,
 	}
 	if p.Quick {
@@ -81,6 +83,9 @@ func (p plan) reads() recipe {
 func (p plan) fine() recipe {
 	return recipe{Name: "fine", Random: p.scale(384 << 20), Chunk: 128 << 10}
 }
+
+// crowded is the image that many nodes start at once.
+func (p plan) crowded() recipe { return recipe{Name: "crowd", Small: 200, Large: 16 << 20} }
 
 // sources is the image that Go programs are built in.
 func (p plan) sources() recipe { return recipe{Name: "go", Go: true} }

@@ -20,10 +20,10 @@ func TestParsePlan(t *testing.T) {
 		want plan
 		bad  bool
 	}{
-		"standard": {want: plan{Rows: all, Rates: []lab.Rate{lab.Gbit, 200 * lab.Mbit}, Sizes: []int64{1 << 30, 3 << 30}, Runs: 3, Time: 20 * time.Minute, Plain: true}},
+		"standard": {want: plan{Rows: all, Rates: []lab.Rate{lab.Gbit, 200 * lab.Mbit}, Sizes: []int64{1 << 30, 3 << 30}, Runs: 3, Time: 20 * time.Minute, Plain: true, Crowd: 8}},
 		"all": {
 			env:  map[string]string{"ROWS": "build start", "RATE": "loopback", "SIZE": "512MiB", "RUNS": "2", "TIME": "5m", "QUICK": "1", "PLAIN": "0"},
-			want: plan{Rows: []string{buildRow, startRow}, Rates: []lab.Rate{0}, Sizes: []int64{64 << 20}, Runs: 2, Time: 5 * time.Minute, Quick: true},
+			want: plan{Rows: []string{buildRow, startRow}, Rates: []lab.Rate{0}, Sizes: []int64{64 << 20}, Runs: 2, Time: 5 * time.Minute, Quick: true, Crowd: 8},
 		},
 		"row":  {env: map[string]string{"ROWS": "end"}, bad: true},
 		"rate": {env: map[string]string{"RATE": "fast"}, bad: true},

@@ -57,7 +57,7 @@ func bench(ctx context.Context, getenv func(string) string, out io.Writer) (err 
 	for _, rows := range []struct {
 		name string
 		make func(context.Context) ([]row, error)
-	}{{startRow, s.starts}, {randomRow, s.randoms}, {filesRow, s.files}, {buildRow, s.builds}} {
+	}{{startRow, s.starts}, {randomRow, s.randoms}, {filesRow, s.files}, {buildRow, s.builds}, {crowdRow, s.crowds}} {
 		if !p.has(rows.name) {
 			continue
 		}

@@ -178,11 +178,13 @@ func (s *stage) empty(ctx context.Context, d *lab.Darterd) error {
 }
 
 // unmounted waits until node mounts no lazy image.
-func (s *stage) unmounted(ctx context.Context) error {
+func (s *stage) unmounted(ctx context.Context) error { return noMounts(ctx, s.mount) }
+
+func noMounts(ctx context.Context, c *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		all, err := s.mount.List(ctx)
+		all, err := c.List(ctx)
 		if err != nil || len(all) == 0 {
 			return err
 		}

@@ -98,8 +98,9 @@ func (s *stage) start(ctx context.Context, im pushed, rate lab.Rate, number int)
 // firstByte runs a container that writes a file of the image to its output, and returns
 // when its first byte was there, in seconds from the container's creation.
 func (s *stage) firstByte(ctx context.Context, c *lab.Containerd, snapshotter, ref string) (float64, error) {
+	id := "first-" + c.Host.Name
 	cmd := c.Host.Command(ctx, "ctr", "-a", c.Socket, "run", "--rm", "--snapshotter", snapshotter,
-		"--cgroup", "/"+s.Lab.ID()+"/first", ref, "first", "/bin/busybox", "cat", "/"+firstFile)
+		"--cgroup", "/"+s.Lab.ID()+"/"+id, ref, id, "/bin/busybox", "cat", "/"+firstFile)
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	pipe, err := cmd.StdoutPipe()

@@ -350,7 +350,7 @@ func TestKilledReader(t *testing.T) {
 }
 
 // kill -9 of the mount server in the middle of a read. With a keeper the reader does
-// not notice; without, his mount is made again within two seconds.
+// not notice; without, his mount is made again, on a calm machine within 0.1 s (goal 2 s).
 func TestServerKilled(t *testing.T) {
 	for _, keeper := range []bool{true, false} {
 		t.Run(fmt.Sprintf("keeper %v", keeper), func(t *testing.T) {
@@ -380,6 +380,9 @@ func TestServerKilled(t *testing.T) {
 			c, k = n.spawn(keeper)
 			took := time.Since(begin)
 			t.Logf("answers after %v", took)
+			if took > 10*time.Second { // the goal is 2 s; this is for what hangs, not for what is slow
+				t.Errorf("the server answers after %v", took)
+			}
 			select {
 			case err := <-read:
 				if keeper && err != nil {
