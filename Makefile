@@ -145,7 +145,7 @@ bench-manager: build ## one darter-manager on SQLite: NODES=10000 IDLE=45s CHANG
 
 # What lazy images cost: integration/bench/lazy/DESIGN.md.
 .PHONY: bench-lazy
-bench-lazy: build ## lazy images beside ordinary ones: ROWS=start,random,files,build (and crowd, if asked for) RATE=1gbit,200mbit SIZE=1GiB,3GiB RUNS=3; QUICK=1
+bench-lazy: build ## lazy images beside ordinary ones: ROWS=start,random,files,build,crowd RATE=1gbit,200mbit SIZE=1GiB,3GiB RUNS=3; QUICK=1
 	@$(TOOLS)/debian.sh $(DEBIAN)
 	@$(call with_tools,containerd) && go build -o bin/bench/ ./integration/bench/lazy && DARTER_BIN=bin bin/bench/lazy
 

@@ -13,7 +13,7 @@ const (
 	randomRow = "random" // reads of 4 KiB
 	filesRow  = "files"  // a large file in order, and a tree of small ones
 	buildRow  = "build"  // `go build`, out of the image
-	crowdRow  = "crowd"  // a container on many nodes at once; only if it is asked for
+	crowdRow  = "crowd"  // a container on many nodes at once
 )
 
 // plan says what is measured.
@@ -32,7 +32,7 @@ type plan struct {
 func parsePlan(getenv func(string) string) (plan, error) {
 	r := setting.From(getenv)
 	p := plan{
-		Rows:  r.Words("ROWS", []string{startRow, randomRow, filesRow, buildRow}),
+		Rows:  r.Words("ROWS", []string{startRow, randomRow, filesRow, buildRow, crowdRow}),
 		Rates: r.Rates("RATE", lab.Gbit, 200*lab.Mbit), Sizes: r.Sizes("SIZE", 1<<30, 3<<30),
 		Runs: r.Number("RUNS", 1, 100, 3), Time: r.Time("TIME", 20*time.Minute), Crowd: r.Number("NODES", 2, 32, 8), Quick: r.Flag("QUICK"),
 		Plain: r.Number("PLAIN", 0, 1, 1) == 1,

@@ -14,7 +14,7 @@ import (
 )
 
 func TestParsePlan(t *testing.T) {
-	all := []string{startRow, randomRow, filesRow, buildRow}
+	all := []string{startRow, randomRow, filesRow, buildRow, crowdRow}
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want plan
