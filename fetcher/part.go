@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-
-	"github.com/opencontainers/go-digest"
+	"sync"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/darter-p2p/darter/p2p"
 	"github.com/darter-p2p/darter/p2p/node"
 )
@@ -70,6 +71,31 @@ func (b *partBody) Read(p []byte) (n int, err error) {
 	}
 	b.next, b.left = b.next+int64(n), b.left-int64(n)
 	return n, err
+}
+
+// copies hold what is between a part and who reads it: large, for each step is two system
+// calls and two wake-ups.
+var copies = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// WriteTo implements io.WriterTo.
+func (b *partBody) WriteTo(w io.Writer) (sent int64, err error) {
+	buf, _ := copies.Get().(*[256 << 10]byte)
+	defer copies.Put(buf)
+	for {
+		n, err := b.Read(buf[:])
+		if n > 0 {
+			m, werr := w.Write(buf[:n])
+			if sent += int64(m); werr != nil {
+				return sent, werr
+			}
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // Read itself returns it
+			return sent, nil
+		case err != nil:
+			return sent, err
+		}
+	}
 }
 
 // goOn opens what is left as other readers do.

@@ -73,7 +73,9 @@ func fetch(t testing.TB, n *Node, c fetcher.Content, r fetcher.Range) (*fetcher.
 		t.Fatal(err)
 	}
 	defer body.Close()
-	b, err := io.ReadAll(body)
+	var all bytes.Buffer
+	_, err = io.Copy(&all, body.ReadCloser)
+	b := all.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
