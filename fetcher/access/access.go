@@ -156,9 +156,12 @@ func (m *Memory) Look(k Key, now time.Time) (State, error) {
 	return Unknown, nil
 }
 
-// FreshPublic reports whether a reading without a credential needs no asking.
+// FreshPublic reports whether a reading without a credential needs no asking. Its time is
+// of a clock that can be set, unlike all others here: one that lies in the future by more
+// than a fresh one may be old is of a clock that was wrong, and the registry is asked.
 func (m *Memory) FreshPublic(r p2p.Reading, now time.Time) bool {
-	return r.Public && within(r.Seen, now, m.cfg.Public.Duration())
+	fresh := m.cfg.Public.Duration()
+	return r.Public && within(r.Seen, now, fresh) && within(now, r.Seen, fresh)
 }
 
 // Hang takes note that a registry did not answer in time. One that says that it fails is
@@ -175,5 +178,5 @@ func (m *Memory) Hung(registry string, now time.Time) bool {
 	return ok
 }
 
-// within reports whether at is less than d ago; a clock that was set back counts as now.
+// within reports whether at is less than d ago, or to come.
 func within(at, now time.Time, d time.Duration) bool { return now.Sub(at) < d }

@@ -206,3 +206,25 @@ func FuzzExpiry(f *testing.F) {
 		}
 	})
 }
+
+// A reading's time is of a clock that can be set: a jump has the registry asked at most
+// once too often, and never keeps public for long what is so no more.
+func TestFreshPublicAndClocks(t *testing.T) {
+	cfg := Default()
+	m := New(cfg, nil)
+	public := cfg.Public.Duration()
+	now := time.Unix(1_800_000_000, 0)
+	for _, jump := range []time.Duration{0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour} {
+		r := p2p.Reading{Origin: "oci://r/a/blobs/x", Public: true, Seen: now}
+		if got, want := m.FreshPublic(r, now.Add(jump)), jump.Abs() < public; got != want {
+			t.Errorf("after a jump of %v: fresh %v, want %v", jump, got, want)
+		}
+		// However the clock was set, it ends within twice the time.
+		if m.FreshPublic(r, now.Add(jump)) && m.FreshPublic(r, now.Add(jump).Add(2*public)) {
+			t.Errorf("after a jump of %v: fresh for more than %v", jump, 2*public)
+		}
+		if r.Public = false; m.FreshPublic(r, now.Add(jump)) {
+			t.Errorf("after a jump of %v: private and fresh", jump)
+		}
+	}
+}
