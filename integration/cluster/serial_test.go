@@ -167,24 +167,28 @@ func TestSerialStreams(t *testing.T) {
 	}
 }
 
-// An origin that breaks off is an error to all, and nobody asks it again for it.
+// An origin that breaks off is an error to all who read, and nobody asks it again for it.
 func TestSerialBreaksOff(t *testing.T) {
 	c := New(t)
-	s := newTeller(t, &teller{data: newData(6 << 20), breaks: 3 << 20})
+	s := newTeller(t, &teller{data: newData(6 << 20), breaks: 3 << 20, wait: make(chan struct{})})
 	c.Start(pki.Seed, "seed", Options{})
-	var wg sync.WaitGroup
-	const nodes = 4
-	for i := range nodes {
+	var bodies []*fetcher.Body
+	for i := range 4 { // all have the beginning before it breaks
 		n := c.Start(pki.Node, fmt.Sprint("n", i), Options{})
-		wg.Go(func() {
-			got, _, err := readURL(t, n, fetcher.URL{URL: s.URL + "/f"}, fetcher.All)
-			if err == nil || !bytes.HasPrefix(s.data, got) {
-				t.Errorf("%s: %d bytes, %v", n.ID, len(got), err)
-			}
-		})
+		body, err := n.Fetcher.OpenURL(patience(t), fetcher.URL{URL: s.URL + "/f"}, fetcher.All)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer body.Close()
+		bodies = append(bodies, body)
 	}
-	wg.Wait()
-	if gets, whole := s.count(); whole > 1 {
+	close(s.wait)
+	for i, body := range bodies {
+		if got, err := io.ReadAll(body); err == nil || !bytes.HasPrefix(s.data, got) {
+			t.Errorf("n%d: %d bytes, %v", i, len(got), err)
+		}
+	}
+	if gets, whole := s.count(); whole != 1 {
 		t.Errorf("the origin was read %d times (%d requests)", whole, gets)
 	}
 }
