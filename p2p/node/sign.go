@@ -16,7 +16,7 @@ import (
 // there are batchPieces, or after batchTime.
 const (
 	batchPieces = 16
-	batchTime   = 40 * time.Millisecond
+	batchTime   = 20 * time.Millisecond
 )
 
 // batch is the digests of pieces in a row that were read and not signed yet.
