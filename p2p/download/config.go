@@ -46,7 +46,7 @@ func Default() Config {
 	return Config{
 		Slots: 3, MaxSlots: 6, Depth: 2, BusyFor: time.Second,
 		LateFactor: 6, LateMin: 200 * time.Millisecond, StallAfter: 10 * time.Second,
-		Endgame: 4, RepeatAfter: 40 * time.Millisecond, Patience: 500 * time.Millisecond,
+		Endgame: 4, RepeatAfter: 5 * time.Millisecond, Patience: 500 * time.Millisecond,
 	}
 }
 

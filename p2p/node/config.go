@@ -39,8 +39,10 @@ type Config struct {
 
 // Default returns the settings of a node.
 func Default() Config {
+	pieces := download.Default()
+	pieces.RepeatAfter = 2 * batchTime // a seed says that late which piece it sends
 	return Config{
-		Download: download.Default(), Upload: upload.Default(),
+		Download: pieces, Upload: upload.Default(),
 		HaveDelay: 10 * time.Millisecond, SchedulerWait: 5 * time.Second,
 		OriginStall: 10 * time.Second, OriginTries: 3, SlowRate: 1_500_000, IdleAfter: time.Minute,
 		PartStall: 250 * time.Millisecond,
