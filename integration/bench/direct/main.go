@@ -1,6 +1,6 @@
 // Command direct measures whether darter is ever slower than no darter: one node alone,
 // and two nodes that reach a fast registry but have 10 Mbit/s between them, each against
-// curl on the same hosts. `make bench-direct` starts it; it needs root and writes
+// curl on the same hosts; and whether darter keeps the limits that it is set. `make bench-direct` starts it; it needs root and writes
 // out/bench-direct.json. Curl and darter take turns, each time with a new content; the
 // figures are medians.
 package main
@@ -67,12 +67,14 @@ func bench(ctx context.Context, out io.Writer, only string) error {
 		name  string
 		nodes int
 		seed  bool
-		limit lab.Rate
+		limit string // the key of [limits] that is set
 	}{
-		{"one node", 1, false, 0},
-		{"one node and a seed", 1, true, 0},
-		{"two nodes, 10mbit between them", 2, false, 0},
-		{"one node, limited to 80mbit", 1, false, limited},
+		{"one node", 1, false, ""},
+		{"one node and a seed", 1, true, ""},
+		{"two nodes, 10mbit between them", 2, false, ""},
+		{"one node, download limited to 80mbit", 1, false, "download"},
+		{"one node, a task limited to 80mbit", 1, false, "task"},
+		{"one node and a seed, the class window limited to 80mbit", 1, true, "window"},
 	} {
 		if !strings.Contains(s.name, only) {
 			continue
@@ -82,8 +84,8 @@ func bench(ctx context.Context, out io.Writer, only string) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		got.Ratio = figure.Median(got.Darter) / figure.Median(got.Curl)
-		if s.limit > 0 {
-			got.Limit = s.limit.Seconds(size) / figure.Median(got.Darter)
+		if s.limit != "" {
+			got.Limit = limited.Seconds(size) / figure.Median(got.Darter)
 		}
 		r.Scenarios = append(r.Scenarios, got)
 		fmt.Fprintf(out, "%s: curl %.2f s, darter %.2f s, ratio %.3f, of the limit %.3f\n", s.name, got.Curl, got.Darter, got.Ratio, got.Limit)
@@ -95,7 +97,7 @@ func bench(ctx context.Context, out io.Writer, only string) error {
 }
 
 // measure lets curl and darter take turns on a lab of its own.
-func measure(ctx context.Context, nodes int, seed bool, limit lab.Rate, into *scenario) (err error) {
+func measure(ctx context.Context, nodes int, seed bool, limit string, into *scenario) (err error) {
 	l, err := lab.New(ctx, lab.Options{})
 	if err != nil {
 		return err

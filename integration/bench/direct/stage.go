@@ -28,10 +28,10 @@ type stage struct {
 // warmup is longer than the scheduler's, before which it sends nobody to an origin.
 const warmup = 5 * time.Second
 
-func newStage(ctx context.Context, l *lab.Lab, nodes int, seed bool, limit lab.Rate) (*stage, error) {
+func newStage(ctx context.Context, l *lab.Lab, nodes int, seed bool, limit string) (*stage, error) {
 	extra := ""
-	if limit > 0 {
-		extra = fmt.Sprintf("[limits]\ndownload = '%dbit/s'\n", limit)
+	if limit != "" {
+		extra = fmt.Sprintf("[limits]\n%s = '%dbit/s'\n", limit, limited)
 	}
 	s := &stage{}
 	host, err := l.AddHost(ctx, "registry", lab.Both(origin))
