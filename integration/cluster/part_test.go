@@ -38,7 +38,7 @@ func partly(t testing.TB, c *Cluster, v Content, near, node Options) (holder, re
 	t.Helper()
 	c.Start(pki.Seed, "seed", Options{})
 	if node.Config == nil { // machines of tests are slow
-		node.Config = func(c *p2pnode.Config) { c.PartStall = time.Minute }
+		node.Config = func(c *p2pnode.Config) { c.PartStall, c.PartSettle = time.Minute, time.Hour }
 	}
 	holder = c.Start(pki.Node, "near", near)
 	fetch(t, holder, v.urgent(false), fetcher.All)
@@ -130,6 +130,23 @@ func TestPart(t *testing.T) {
 	s, _ := n.Task(v.Task)
 	if s.FromOrigin != 0 {
 		t.Errorf("%d bytes of the origin", s.FromOrigin)
+	}
+}
+
+// What a node has read by parts it has for others a while later.
+func TestPartSettles(t *testing.T) {
+	c := New(t)
+	v := c.Put("app", 8<<20)
+	_, n := partly(t, c, v, Options{}, Options{Config: func(c *p2pnode.Config) { c.PartStall, c.PartSettle = time.Minute, time.Millisecond }})
+	piece := p2p.GeometryFor(int64(len(v.Data))).PieceLength
+	before := n.held(v)
+	if body, _ := fetch(t, n, v.urgent(true), fetcher.Range{Offset: 5*piece - 10, Length: 20}); body.Unverified == "" {
+		t.Errorf("it came from %s by pieces", body.From)
+	}
+	for late := time.Now().Add(time.Minute); n.held(v) != before+2; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%d pieces are kept, want %d", n.held(v), before+2)
+		}
 	}
 }
 

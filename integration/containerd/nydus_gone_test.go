@@ -13,7 +13,7 @@ import (
 // manifest, when one node holds them all: another one starts a container and reads.
 func TestNydusBlobDeleted(t *testing.T) {
 	s := newLazySystem(t, lab.SystemOptions{Nodes: 2, Extra: "[auth]\npublic = '0s'\n"}, // whether it is public is asked each time
-		"[rafs.fill]\ndelay = '1ms'\nquiet = '1ms'\n", "nerdctl")
+		quickFill, "nerdctl")
 	const size = 3 << 20
 	_, nydus := s.convert(t, craft(t, pack(t, image.Gzip, image.File("large", 0o644, noise(11, size)))), "life")
 	run := func(node *lab.Node, args ...string) string {
@@ -31,6 +31,7 @@ func TestNydusBlobDeleted(t *testing.T) {
 		}
 		return err
 	})
+	wantHeld(t, s.Nodes[0].Darterd, nydus)
 
 	client := http.Client{Transport: s.Registry.Host.Transport()}
 	defer client.CloseIdleConnections()

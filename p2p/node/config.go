@@ -30,6 +30,9 @@ type Config struct {
 	// PartStall is how long a neighbour may send nothing of a part before it is read by
 	// pieces (part.go).
 	PartStall time.Duration
+	// PartSettle is how long no part of a task is asked for before the pieces that parts
+	// were of are fetched, for others.
+	PartSettle time.Duration
 	// OriginTries is how often in a row an origin may fail without a new byte.
 	OriginTries int
 	// IdleAfter is how long a complete task without neighbours or readers, or a link
@@ -45,7 +48,7 @@ func Default() Config {
 		Download: pieces, Upload: upload.Default(),
 		HaveDelay: 10 * time.Millisecond, SchedulerWait: 5 * time.Second,
 		OriginStall: 10 * time.Second, OriginTries: 3, SlowRate: 1_500_000, IdleAfter: time.Minute,
-		PartStall: 250 * time.Millisecond,
+		PartStall: 250 * time.Millisecond, PartSettle: time.Second,
 	}
 }
 
@@ -81,7 +84,7 @@ func (c Config) Validate() error {
 	switch {
 	case c.HaveDelay < 0 || c.HaveDelay > time.Second:
 		return errors.New("have delay: want 0 to 1s")
-	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0 || c.PartStall <= 0:
+	case c.OriginStall <= 0 || c.SchedulerWait < 0 || c.IdleAfter <= 0 || c.PartStall <= 0 || c.PartSettle <= 0:
 		return errors.New("node: times must be more than 0")
 	case c.SlowRate < 0:
 		return errors.New("slow rate: want 0 or more")

@@ -88,6 +88,11 @@ func (n *Node) choosePart(w Want) (*Part, exchange.Request) {
 	}
 	t.used = now
 	t.partedLocked(w.Offset, w.Length)
+	t.partedAt = now
+	if !t.settles {
+		t.settles = true
+		n.goLocked(func() { n.settle(t) })
+	}
 	h := n.hosts[nb.host.ID]
 	h.parts.asked++
 	p := &Part{
@@ -148,6 +153,42 @@ func (t *task) partedLocked(off, length int64) {
 		t.parted[p] += k
 		off, length = off+k, length-k
 	}
+}
+
+// settle has the pieces that parts were of fetched when no part is asked for any more: who
+// has read a content is to have it for others, also when its origin is gone.
+func (n *Node) settle(t *task) {
+	timer := time.NewTimer(n.cfg.PartSettle)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-n.ctx.Done():
+			return
+		}
+		if left := n.settled(t, time.Now()); left > 0 {
+			timer.Reset(left)
+			continue
+		}
+		return
+	}
+}
+
+// settled does what settle waits for, or returns how long to wait.
+func (n *Node) settled(t *task, now time.Time) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if left := t.partedAt.Add(n.cfg.PartSettle).Sub(now); left > 0 {
+		return left
+	}
+	t.settles = false
+	if n.tasks[t.id] == t && t.err == nil && t.stream == nil {
+		for p := range t.parted {
+			n.core.Want(t.id, p, p+1)
+		}
+		n.pollLocked()
+	}
+	return 0
 }
 
 // ask sends the request and waits for the answer. A connection that was left from an

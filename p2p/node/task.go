@@ -53,6 +53,8 @@ type task struct {
 	hungry     time.Time           // since when the reader had waited who starved last; zero = pieces came, but slowly
 	parted     map[p2p.Piece]int64 // bytes of pieces that were asked for by parts
 	partsAfter time.Time           // no part is asked for before
+	partedAt   time.Time           // when one was asked for last
+	settles    bool                // somebody waits for no part to be asked for
 	crowd      crowd               // who reads parts here
 	readers    int
 	used       time.Time
